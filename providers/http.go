@@ -1,0 +1,211 @@
+package providers
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// maxBody is the largest answer that is read.
+	maxBody = 1 << 20
+	// defaultTimeout stands for Settings without one.
+	defaultTimeout = 15 * time.Second
+)
+
+// step says what an exchange is for: the same status means different things.
+type step int
+
+const (
+	login step = iota
+	refresh
+)
+
+// caller makes the HTTP exchanges of one credential. It sends nothing that it was
+// not asked to send, follows no redirect and keeps nothing between exchanges.
+type caller struct {
+	Settings
+	kind *Kind
+	base *url.URL
+}
+
+// newCaller checks what no request could carry.
+func newCaller(kind *Kind, settings Settings) (*caller, error) {
+	// What url.Parse says repeats the URL, which may hold a password.
+	text := cmp.Or(settings.URL, kind.URL)
+	base, err := url.Parse(strings.TrimRight(text, "/"))
+	if err != nil || base.Scheme != "https" && base.Scheme != "http" || base.Hostname() == "" {
+		return nil, errors.New("url: not an http(s) URL with a host")
+	}
+	if base.User != nil || strings.ContainsAny(text, "?#") {
+		return nil, errors.New("url: user info, query or fragment in a base URL")
+	}
+	for _, key := range kind.Keys {
+		value := settings.Values[key.Name]
+		if key.Secret {
+			value = settings.Secrets[key.Name].Reveal()
+		}
+		if key.Required && value == "" {
+			return nil, fmt.Errorf("%s: missing", key.Name)
+		}
+		// JSON would carry something else in its place, and the provider refuse that.
+		if !utf8.ValidString(value) {
+			return nil, fmt.Errorf("%s: not valid UTF-8", key.Name)
+		}
+	}
+	if settings.Transport == nil {
+		if settings.Transport, err = newTransport(nil, ""); err != nil {
+			return nil, err
+		}
+	}
+	settings.Timeout = cmp.Or(max(settings.Timeout, 0), defaultTimeout)
+	return &caller{Settings: settings, kind: kind, base: base}, nil
+}
+
+// request is one POST. Its zero fields are a login to the base URL without
+// headers or a body.
+type request struct {
+	step   step
+	path   string
+	header map[string]string
+	body   any      // sent as JSON; nil for an empty body
+	hide   []Secret // beside the credential's own: what else the answer might echo
+}
+
+// answer is what came back, whatever its status.
+type answer struct {
+	caller *caller
+	step   step
+	mask   mask
+	status int
+	header http.Header
+	body   []byte
+	cut    bool // there was more than maxBody
+
+	start    time.Time // before the request
+	received time.Time // when the header was there
+	skew     time.Duration
+	dated    bool // the answer had a usable Date
+}
+
+// post makes one exchange within the credential's timeout, body included. Every
+// error is an *Error: there was no answer, or not all of it.
+func (c *caller) post(ctx context.Context, r request) (*answer, error) {
+	x := exchange{caller: c, outer: ctx, mask: newMask(c.secrets(r.hide)...)}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	req, err := c.build(x.trace(ctx), r)
+	if err != nil {
+		return nil, &Error{Class: Misconfigured, Err: err}
+	}
+	a := &answer{caller: c, step: r.step, mask: x.mask, start: time.Now()}
+	// Not through http.Client, which would follow redirects.
+	res, err := c.Transport.RoundTrip(req)
+	if err != nil {
+		return nil, x.lost(ctx, err)
+	}
+	defer func() { _ = res.Body.Close() }() // nothing can be done about it
+	a.received = time.Now()
+	a.status, a.header = res.StatusCode, res.Header
+	a.skew, a.dated = measureSkew(res.Header.Get("Date"), a.start, a.received)
+	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	if err != nil {
+		return nil, a.broken(x.lost(ctx, err))
+	}
+	if len(a.body) > maxBody {
+		a.body, a.cut = a.body[:maxBody], true
+	}
+	return a, nil
+}
+
+func (c *caller) build(ctx context.Context, r request) (*http.Request, error) {
+	var body io.Reader
+	if r.body != nil {
+		text, err := json.Marshal(r.body)
+		if err != nil {
+			return nil, fmt.Errorf("encoding the request: %T cannot be JSON", r.body)
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base.String()+r.path, body)
+	if err != nil {
+		return nil, errors.New("making the request: the url and the provider's path make no URL")
+	}
+	req.Header.Set("User-Agent", "tokend")
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for name, value := range r.header {
+		req.Header.Set(name, value)
+	}
+	return req, nil
+}
+
+func (c *caller) secrets(more []Secret) []Secret {
+	all := append([]Secret(nil), more...)
+	for _, secret := range c.Secrets {
+		all = append(all, secret)
+	}
+	return all
+}
+
+// exchange watches over one request until it is answered.
+type exchange struct {
+	caller *caller
+	outer  context.Context // without our own timeout
+	mask   mask
+	sent   atomic.Bool
+}
+
+// trace notes when the request may have left: from the moment that it has a
+// connection, since what happens between that and its first byte cannot be told
+// apart. Looking for, dialling and securing a connection send nothing of it, nor
+// does a connection that turned out dead and was replaced.
+func (x *exchange) trace(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { x.sent.Store(false) },
+		GotConn: func(httptrace.GotConnInfo) { x.sent.Store(true) },
+	})
+}
+
+// lost says why there is no answer.
+func (x *exchange) lost(ctx context.Context, err error) *Error {
+	host, sent := x.caller.base.Host, x.sent.Load()
+	fail := func(class Class, format string, args ...any) *Error {
+		return &Error{Class: class, Sent: sent, Err: fmt.Errorf(format, args...)}
+	}
+	var refusal *proxyRefusal
+	var certificate *tls.CertificateVerificationError
+	switch reason := x.mask.clean(err.Error()); {
+	case x.outer.Err() != nil:
+		return fail(Transient, "asking %s was given up: %w", host, x.outer.Err())
+	case ctx.Err() != nil && !sent:
+		return fail(Transient, "no connection to %s within %s: %w", host, x.caller.Timeout, ctx.Err())
+	case ctx.Err() != nil:
+		return fail(Transient, "no complete answer from %s within %s: %w", host, x.caller.Timeout, ctx.Err())
+	case errors.As(err, &refusal):
+		class := statusClass(refusal.status, login)
+		if class == Refused || class == Malformed { // that is about the proxy, not about these secrets
+			class = Misconfigured
+		}
+		return &Error{Class: class, Status: refusal.status, Err: fmt.Errorf("reaching %s: %s: check proxy", host, reason)}
+	case errors.As(err, &certificate):
+		return fail(Blocked, "verifying %s: %s: check this host's clock, ca_file, and who intercepts TLS", host, reason)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fail(Transient, "%s closed the connection before its answer was complete", host)
+	default:
+		return fail(Transient, "reaching %s: %s", host, reason)
+	}
+}
