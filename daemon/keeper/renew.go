@@ -1,0 +1,321 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tokend-project/tokend/providers"
+	"github.com/tokend-project/tokend/store"
+)
+
+// The kinds of renewals, as records and events name them.
+const (
+	kindLogin   = "login"
+	kindRefresh = "refresh"
+	kindAnswer  = "answer" // a login's next step, with what a person answered
+)
+
+const (
+	skewTold   = 30 * time.Second // skew from which an operator hears of it
+	rereadWait = 30 * time.Second // for the sources of secrets
+)
+
+var errInterrupted = errors.New("tokend ended in the middle of the last renewal, so something may have been sent")
+
+// flight is one renewal, from before its first byte to the publication of its
+// result. An entry has at most one (I2).
+type flight struct {
+	entry   *entry
+	cred    *Credential
+	kind    string
+	account string // what the secrets of it are known as
+	request string
+	prev    providers.Token
+	answer  *providers.Answer // of a kindAnswer
+	began   time.Time
+	cancel  context.CancelFunc
+	stale   bool          // removed, or another identity, meanwhile: the result is dropped (I4)
+	suspect bool          // an operator dropped the token meanwhile: only a login's result counts
+	cleared chan struct{} // closed when the attempt is in the store
+}
+
+// outcome is what a flight brought home.
+type outcome struct {
+	token  providers.Token
+	err    error
+	reread *reread
+}
+
+// reread is what a second look at the sources of the secrets gave.
+type reread struct {
+	provider providers.Provider
+	secrets  [32]byte
+}
+
+// launch starts the entry's renewal, or queues it if its host has no place.
+func (k *Keeper) launch(e *entry, now time.Time) {
+	if !k.hosts.take(e.cred.Host) {
+		e.queued = true
+		k.hosts.queue = append(k.hosts.queue, e)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	fl := &flight{
+		entry: e, cred: e.cred, kind: e.kind(now), account: e.account, request: e.request,
+		prev: e.token, answer: e.answer, began: now, cancel: cancel, cleared: make(chan struct{}),
+	}
+	e.flight, e.asked, e.answer, e.spread = fl, askNone, nil, time.Time{}
+	k.flights++
+	if fl.kind != kindRefresh {
+		k.account(e.account).spend(now, e.cred.Kind.Logins)
+		e.login = false
+	}
+	if fl.kind == kindLogin {
+		e.challenge, e.answered = nil, ""
+	}
+	e.rec.Account = e.account
+	e.rec.Attempt = &store.Attempt{Kind: fl.kind, At: now.Round(0)}
+	k.save(e, func(error) { close(fl.cleared) })
+	go k.fly(ctx, fl)
+}
+
+// fly waits until the attempt is durable and makes it. A store that cannot write is
+// no reason to let tokens die: after durableWait it goes on without.
+func (k *Keeper) fly(ctx context.Context, fl *flight) {
+	select {
+	case <-fl.cleared:
+	case <-time.After(durableWait):
+	case <-ctx.Done():
+	}
+	var o outcome
+	if o.err = ctx.Err(); o.err == nil {
+		o = fl.try(ctx)
+	}
+	if !k.post(func() { k.land(fl, o) }) {
+		fl.cancel()
+	}
+}
+
+// try makes the renewal, and after a refusal reads the secrets once more: the file
+// may have been rotated without our hearing of it.
+func (fl *flight) try(ctx context.Context) (o outcome) {
+	if fl.kind == kindRefresh {
+		o.token, o.err = providers.Refresh(ctx, fl.cred.Provider.(providers.Refresher), fl.prev)
+		return o
+	}
+	o.token, o.err = providers.Login(ctx, fl.cred.Provider, fl.answer)
+	if !isRefusal(o.err) || fl.cred.Reread == nil {
+		return o
+	}
+	ctx, cancel := context.WithTimeout(ctx, rereadWait)
+	defer cancel()
+	if provider, secrets, err := fl.cred.Reread(ctx); err == nil && secrets != fl.cred.Secrets {
+		o.reread = &reread{provider, secrets}
+	}
+	return o
+}
+
+// isRefusal says whether err must not be answered by sending the same again.
+func isRefusal(err error) bool {
+	var e *providers.Error
+	return errors.As(err, &e) && (e.Class == providers.Refused || e.Class == providers.Misconfigured)
+}
+
+// land takes a flight's outcome into the entry.
+func (k *Keeper) land(fl *flight, o outcome) {
+	now := time.Now()
+	e := fl.entry
+	fl.cancel()
+	k.hosts.free(fl.cred.Host)
+	e.rec.Attempt = nil
+	var failure *providers.Error
+	var challenge *providers.Challenge
+	switch {
+	case fl.stale, o.err == nil && fl.suspect && fl.kind == kindRefresh:
+		k.tell(e, Event{Kind: EventDiscarded, Outcome: fl.kind})
+		k.end(e)
+	case o.err == nil:
+		k.bring(fl, o.token, now)
+		return // the flight ends when the token is durable
+	case errors.As(o.err, &challenge):
+		k.challenged(fl, challenge)
+		k.end(e)
+	case errors.As(o.err, &failure):
+		k.fail(fl, failure, o.reread, now)
+		k.end(e)
+	default: // cancelled before it left
+		k.end(e)
+	}
+	k.save(e, nil)
+	k.step(e)
+}
+
+// end marks the entry's flight as over and lets the next in the queue start.
+func (k *Keeper) end(e *entry) {
+	e.flight = nil
+	e.attempts++
+	k.flights--
+	k.dequeue()
+}
+
+// dequeue starts the queued renewals that now have a place.
+func (k *Keeper) dequeue() {
+	for next := k.hosts.next(); next != nil; next = k.hosts.next() {
+		next.queued = false
+		k.step(next)
+	}
+}
+
+// bring has a new token written down and then puts it before the readers; if
+// writing fails or takes over durableWait they get it all the same (I3).
+func (k *Keeper) bring(fl *flight, t providers.Token, now time.Time) {
+	e := fl.entry
+	if fl.kind == kindRefresh && t.Refresh.Empty() {
+		t.Refresh, t.RefreshExpires = fl.prev.Refresh, fl.prev.RefreshExpires
+		e.rec.KeepsRefresh = true
+	}
+	account := fl.account
+	if fl.kind == kindRefresh {
+		account = e.rec.Login
+	}
+	e.succeeded()
+	if fl.kind != kindRefresh {
+		e.rec.Person = fl.kind == kindAnswer
+	}
+	e.note(t, account, now)
+	arrived := false
+	arrive := func(err error) {
+		if !arrived {
+			arrived = true
+			k.arrive(fl, t, err)
+		}
+	}
+	patience := time.AfterFunc(durableWait, func() {
+		k.post(func() { arrive(errSlowStore) })
+	})
+	k.save(e, func(err error) {
+		patience.Stop()
+		arrive(err)
+	})
+}
+
+var errSlowStore = errors.New("writing the store takes over 2s")
+
+// arrive publishes the flight's token; err says why it is not in the store.
+func (k *Keeper) arrive(fl *flight, t providers.Token, err error) {
+	e, now := fl.entry, time.Now()
+	if fl.stale || fl.suspect && fl.kind == kindRefresh {
+		k.tell(e, Event{Kind: EventDiscarded, Outcome: fl.kind})
+		k.end(e)
+		k.step(e)
+		return
+	}
+	if errors.Is(err, errSlowStore) && e.saved {
+		e.saved = false
+		k.tell(e, Event{Kind: EventUnsaved, Err: err})
+	}
+	if e.quiet(now) {
+		e.rec.ReaderWait = 0
+	}
+	skewed := t.Skew.Abs() > skewTold && e.token.Skew.Abs() <= skewTold
+	if e.rec.Token == "" { // dropped by an operator while this one was being written
+		e.note(t, fl.account, now)
+		k.save(e, nil)
+	}
+	e.challenge, e.answered = nil, ""
+	e.take(k, t)
+	e.cell.read.Store(false)
+	e.tokens++
+	if e.account != fl.account && fl.kind != kindRefresh {
+		e.login = true // the secrets changed while this login was under way
+	}
+	k.end(e)
+	k.tell(e, Event{Kind: EventRenewed, Outcome: fl.kind, Due: e.renew})
+	if skewed {
+		k.tell(e, Event{Kind: EventSkew, Skew: t.Skew})
+	}
+	k.step(e)
+}
+
+// fail takes a failed renewal into the entry: the outcome table of the package doc.
+func (k *Keeper) fail(fl *flight, err *providers.Error, second *reread, now time.Time) {
+	e := fl.entry
+	class := err.Class
+	if fl.kind == kindRefresh && isRefusal(err) {
+		class = providers.RefreshRefused // the login that follows will tell
+	}
+	switch class {
+	case providers.RefreshRefused, providers.NoRefresh:
+		e.spendRefresh()
+		e.login = true
+		e.rec.NoRefresh = e.rec.NoRefresh || class == providers.NoRefresh
+		k.tell(e, Event{Kind: EventFailed, Outcome: class.String(), Err: err, Due: now})
+	case providers.Refused, providers.Misconfigured:
+		k.turnedDown(fl, err, second, now)
+	case providers.TicketGone:
+		e.challenge, e.answered = nil, err.Error()
+	case providers.Throttled, providers.Transient, providers.Blocked, providers.Malformed:
+		if fl.kind == kindAnswer {
+			e.answered = "the answer may not have arrived: " + err.Error()
+			return // the question stands as long as its ticket does
+		}
+		if fl.kind == kindRefresh && err.Sent && !e.rec.KeepsRefresh && class == providers.Transient {
+			e.spendRefresh() // it may have been rotated, and its successor is lost
+		}
+		if e.account != fl.account && fl.kind != kindRefresh && class != providers.Throttled {
+			return // the secrets changed meanwhile: what the old ones led to does not count
+		}
+		if fl.kind == kindLogin && err.Sent && class == providers.Transient && e.mayHaveAsked() {
+			e.codeAsked(fl.began)
+		}
+		e.failed(k, now, err)
+		k.tell(e, Event{Kind: EventFailed, Outcome: class.String(), Err: err, Due: e.next})
+	}
+}
+
+// challenged takes a provider's question into the entry. Asked again after an answer,
+// it says that the answer was wrong.
+func (k *Keeper) challenged(fl *flight, c *providers.Challenge) {
+	e := fl.entry
+	if e.account != fl.account {
+		return // the secrets changed meanwhile: this ticket is not theirs
+	}
+	if fl.kind == kindAnswer {
+		e.answered = "the answer was not taken"
+	} else {
+		e.codeAsked(fl.began)
+	}
+	e.challenge = c
+	e.succeeded() // whatever failed before, the provider answers
+}
+
+// spendRefresh gives the refresh token up: the next renewal is a login.
+func (e *entry) spendRefresh() {
+	e.token.Refresh = providers.Secret{}
+	e.rec.Refresh = ""
+}
+
+// turnedDown remembers a refusal (I8). If the sources hold other secrets by now,
+// these are tried next; if a reload brought others meanwhile, likewise.
+func (k *Keeper) turnedDown(fl *flight, err *providers.Error, second *reread, now time.Time) {
+	e := fl.entry
+	r := store.Refusal{Account: fl.account, At: now.Round(0), Class: err.Class.String(), Detail: err.Error()}
+	if err.Class == providers.Misconfigured {
+		r.Request = fl.request
+	}
+	e.challenge, e.answered = nil, ""
+	k.refuse(e, r)
+	if second != nil && e.cred == fl.cred {
+		cred := *e.cred
+		cred.Provider, cred.Secrets = second.provider, second.secrets
+		k.assign(e, &cred)
+	}
+	e.refusal = k.refusalOf(e)
+	if e.refusal == nil {
+		e.login = true
+		return
+	}
+	e.rec.Failures++
+	k.tell(e, Event{Kind: EventRefused, Outcome: err.Class.String(), Err: err})
+}
