@@ -1,0 +1,36 @@
+// Package server answers local programs over the unix socket: who is calling, what
+// the rules grant, what the keeper has. It decides nothing about tokens and holds
+// no state but its connections.
+//
+// A request goes this way. The door (door.go) asks the kernel who connected, once
+// per connection, and keeps any one uid from taking all connections. The path is
+// checked as it came, byte by byte, before anything interprets it (routes.go):
+// nothing is cleaned, unescaped or redirected, so that one credential has one
+// address. Then come parameters and body (call.go), the decision and the answer
+// (calls.go, answer.go).
+//
+// # Limits
+//
+// A caller may stall, vanish or flood; it harms nobody but itself.
+//
+//   - 4 KiB of request line and headers. Up to 8 KiB the answer is the problem `usage`;
+//     beyond, net/http ends the connection with a plain 431. What is not HTTP gets a
+//     plain 400.
+//   - 64 KiB of body, for calls that take one.
+//   - 10 s for a whole request from its first byte, and for a new connection's first
+//     byte; 2 min of silence between two requests. Waiting for a token is not limited
+//     by these.
+//   - 30 s for each write.
+//   - 4,096 connections of one uid, 16,384 in all, less with a low limit on open
+//     files; 64 of them are kept for root and the uid that runs tokend. Over its
+//     limit, a uid's longest idle connection is closed; if none is idle, the new one
+//     is answered with 503 and Retry-After: 1.
+//
+// # Decisions about HTTP
+//
+// HEAD is no call and answered like any other wrong method: with 400. A GET takes
+// no body. `Accept: text/plain` answers with the bare token when it is preferred to
+// JSON; errors are always problems in JSON. Answers of the socket are never stored
+// by a cache (no-store), but a client may keep a token and ask with If-None-Match
+// whether there is another.
+package server

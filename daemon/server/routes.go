@@ -1,0 +1,84 @@
+package server
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/tokend-project/tokend/daemon/api"
+)
+
+// route is one call of the socket.
+type route struct {
+	path   string // with {name} in place of a name
+	method string
+	params []string // the query parameters that it takes
+	always bool     // answered even when no credentials file was ever in force
+	serve  func(*call) *api.Error
+}
+
+// The parameters of calls that wait.
+var (
+	forToken   = []string{"min_ttl", "wait"}
+	forRenewal = []string{"wait"}
+)
+
+// The calls: those at a fixed path, the one for a token, and those on one
+// credential by their last element.
+var (
+	fixed = map[string]*route{
+		"/v1/credentials": {"/v1/credentials", http.MethodGet, nil, false, (*call).list},
+		"/v1/reload":      {"/v1/reload", http.MethodPost, nil, true, (*call).reload},
+		"/v1/whoami":      {"/v1/whoami", http.MethodGet, nil, false, (*call).whoami},
+		"/v1/health":      {"/v1/health", http.MethodGet, nil, true, (*call).health},
+		"/metrics":        {"/metrics", http.MethodGet, nil, false, (*call).metrics},
+	}
+	token        = &route{"/v1/tokens/{name}", http.MethodGet, forToken, false, (*call).token}
+	onCredential = map[string]*route{
+		"":       {"/v1/credentials/{name}", http.MethodGet, nil, false, (*call).status},
+		"/renew": {"/v1/credentials/{name}/renew", http.MethodPost, forRenewal, false, (*call).renew},
+		"/retry": {"/v1/credentials/{name}/retry", http.MethodPost, forRenewal, false, (*call).retry},
+		"/drop":  {"/v1/credentials/{name}/drop", http.MethodPost, forRenewal, false, (*call).drop},
+	}
+)
+
+// find returns the call at the path and the name in it, nil if there is none. The
+// path is taken as it came: one that would have to be cleaned or unescaped is no
+// call's.
+func find(u *url.URL) (r *route, name string) {
+	if u.RawPath != "" { // some character came escaped that need not be
+		return nil, ""
+	}
+	if r := fixed[u.Path]; r != nil {
+		return r, ""
+	}
+	if name, ok := strings.CutPrefix(u.Path, "/v1/tokens/"); ok && validName(name) {
+		return token, name
+	}
+	if rest, ok := strings.CutPrefix(u.Path, "/v1/credentials/"); ok {
+		name, verb := rest, ""
+		if i := strings.IndexByte(rest, '/'); i >= 0 {
+			name, verb = rest[:i], rest[i:]
+		}
+		if validName(name) {
+			return onCredential[verb], name
+		}
+	}
+	return nil, ""
+}
+
+// validName says whether a credential may be called so: [A-Za-z0-9][A-Za-z0-9_-]{0,63}.
+func validName(s string) bool {
+	if len(s) == 0 || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case (c == '_' || c == '-') && i > 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
