@@ -1,0 +1,132 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/tokend-project/tokend/daemon/api"
+	"github.com/tokend-project/tokend/daemon/config"
+	"github.com/tokend-project/tokend/daemon/keeper"
+)
+
+// reload reads the credentials file and puts it in force. The watch, SIGHUP and the
+// socket's reload call all come here.
+func (d *daemon) reload(ctx context.Context) (api.Reloaded, *api.Error) {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	d.tellReloading()
+	defer d.tellReady()
+	file, err := d.load(ctx)
+	if err != nil {
+		return api.Reloaded{}, invalid(err)
+	}
+	d.mu.Lock()
+	same, count := !d.inForce.loadedAt.IsZero() && d.inForce.sum == file.Sum, d.inForce.count
+	d.mu.Unlock()
+	if same {
+		d.took(file)
+		d.log.Info("credentials file read again; nothing changed", attrPath, d.cfg.Credentials)
+		return api.Reloaded{Kept: count}, nil
+	}
+	change, err := d.apply(ctx, file)
+	if err != nil {
+		return api.Reloaded{}, api.Errorf(api.CodePending, "tokend is stopping").After(time.Second)
+	}
+	return api.Reloaded(change), nil
+}
+
+// load reads the file. A bad one is told to everybody who should know; nothing else
+// changes.
+func (d *daemon) load(ctx context.Context) (*config.File, error) {
+	file, err := d.loader.Load(ctx)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	d.metrics.loaded(time.Now(), err)
+	d.mu.Lock()
+	d.inForce.err = err
+	d.mu.Unlock()
+	d.mark()
+	if err == nil {
+		for _, w := range file.Warnings {
+			d.log.Warn("credentials file: "+w.String(), attrPath, d.cfg.Credentials)
+		}
+		return file, nil
+	}
+	for _, p := range problems(err) {
+		d.log.Error("credentials file not in force", attrPath, d.cfg.Credentials, attrErr, p.String())
+	}
+	return nil, err
+}
+
+// apply puts the file in force.
+func (d *daemon) apply(ctx context.Context, file *config.File) (keeper.Change, error) {
+	change, err := d.keeper.Apply(ctx, file.Credentials)
+	if err != nil {
+		return change, err
+	}
+	d.took(file)
+	d.log.LogAttrs(ctx, slog.LevelInfo, "credentials file in force: "+counts(change), slog.String(attrPath, d.cfg.Credentials))
+	return change, nil
+}
+
+// took notes that the file is in force.
+func (d *daemon) took(file *config.File) {
+	d.mu.Lock()
+	d.inForce.rules, d.inForce.sum, d.inForce.count = file.Daemon, file.Sum, len(file.Credentials)
+	d.inForce.loadedAt = time.Now().UTC().Truncate(time.Second)
+	d.mu.Unlock()
+	d.mark()
+}
+
+// ready is what calls are answered with while no file was ever in force.
+func (d *daemon) ready() *api.Error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.inForce.loadedAt.IsZero() || d.inForce.err == nil {
+		return nil
+	}
+	return invalid(d.inForce.err)
+}
+
+// invalid is the error of the file as callers see it.
+func invalid(err error) *api.Error {
+	e := api.Errorf(api.CodeInvalid, "%v", err).WithHint("`tokend check` shows every problem")
+	e.Problems = problems(err)
+	return e
+}
+
+func problems(err error) []api.Problem {
+	if inv, ok := errors.AsType[*config.Invalid](err); ok {
+		return inv.Problems
+	}
+	return []api.Problem{{Detail: err.Error()}}
+}
+
+// watch reloads when the file or one of its secrets' files changes.
+func (d *daemon) watch(ctx context.Context) {
+	err := d.loader.Watch(ctx, func() { _, _ = d.reload(ctx) }) // load tells everybody
+	if err != nil && ctx.Err() == nil {
+		d.log.Error("the credentials file is not watched any more; use `tokenctl reload`", attrErr, err)
+	}
+}
+
+// hangups reloads for every SIGHUP.
+func (d *daemon) hangups(ctx context.Context) {
+	for {
+		select {
+		case <-d.cfg.Hangup:
+			_, _ = d.reload(ctx) // who sent it reads the log
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Check reads the credentials file at path as a start would, without touching
+// network, store or commands, and returns what is wrong with it and what is odd.
+func Check(ctx context.Context, path string) (problems, warnings []api.Problem) {
+	return config.Check(ctx, path)
+}
