@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/journal"
+	"github.com/lmittmann/tint"
+	"golang.org/x/term"
+)
+
+// newLog makes the log in the format: auto is the journal's own under systemd,
+// coloured text on a terminal, and JSON otherwise.
+func newLog(level, format string, getenv func(string) string, w io.Writer) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("unknown log level %q: use debug, info, warn or error", level)
+	}
+	if format == "auto" {
+		format = naturalFormat(w)
+	}
+	switch format {
+	case "journal":
+		return slog.New(&journalHandler{level: l}), nil
+	case "text":
+		return slog.New(tint.NewHandler(w, &tint.Options{
+			Level: l, TimeFormat: time.DateTime, NoColor: !isTerminal(w) || getenv("NO_COLOR") != "",
+		})), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l})), nil
+	}
+	return nil, fmt.Errorf("unknown log format %q: use auto, journal, text or json", format)
+}
+
+// naturalFormat is what fits the place that the log goes to.
+func naturalFormat(w io.Writer) string {
+	if ours, err := journal.StderrIsJournalStream(); err == nil && ours && w == os.Stderr {
+		return "journal"
+	}
+	if isTerminal(w) {
+		return "text"
+	}
+	return "json"
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// journalHandler writes records to the journal with a field of their own for each
+// attribute, TOKEND_ and its name, so that `journalctl TOKEND_CREDENTIAL=x` works.
+type journalHandler struct {
+	level slog.Level
+	attrs []slog.Attr
+}
+
+// Enabled reports whether the level is logged.
+func (h *journalHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+
+// Handle sends the record.
+func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
+	fields := map[string]string{}
+	text := r.Message
+	add := func(a slog.Attr) bool {
+		value := a.Value.Resolve().String()
+		fields["TOKEND_"+strings.ToUpper(a.Key)] = value
+		text += " " + a.Key + "=" + value
+		return true
+	}
+	for _, a := range h.attrs {
+		add(a)
+	}
+	r.Attrs(add)
+	return journal.Send(text, priority(r.Level), fields)
+}
+
+// WithAttrs returns a handler that adds the attributes to every record.
+func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &journalHandler{level: h.level, attrs: append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
+}
+
+// WithGroup returns the handler itself: our attributes have no groups.
+func (h *journalHandler) WithGroup(string) slog.Handler { return h }
+
+func priority(l slog.Level) journal.Priority {
+	switch {
+	case l >= slog.LevelError:
+		return journal.PriErr
+	case l >= slog.LevelWarn:
+		return journal.PriWarning
+	case l >= slog.LevelInfo:
+		return journal.PriInfo
+	}
+	return journal.PriDebug
+}

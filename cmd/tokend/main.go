@@ -1,0 +1,210 @@
+// Command tokend is a credential daemon: it logs in to APIs with the secrets of a
+// credentials file, keeps their tokens fresh, and serves them over a unix socket to
+// the local processes that may have them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/tokend-project/tokend/daemon"
+)
+
+// Exit codes beside 0.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+	exitConfig  = 78 // EX_CONFIG of sysexits.h: systemd does not restart on it
+)
+
+const usage = `usage:
+  tokend [flags]              run the service in the foreground
+  tokend check [FILE]         check a credentials file; touches neither network nor store
+  tokend demo                 run the daemon against built-in look-alikes of real APIs
+  tokend version
+
+flags, and the environment variables that stand in for them:
+  --credentials FILE          TOKEND_CREDENTIALS     the credentials file
+  --socket PATH               TOKEND_SOCKET          where to answer; an inherited socket wins
+  --store FILE                TOKEND_STORE           where tokens are kept, sealed
+  --key-file FILE             TOKEND_KEY_FILE        key of the store, 32 bytes or more
+  --log-level LEVEL           TOKEND_LOG_LEVEL       debug, info, warn or error
+  --log-format FORMAT         TOKEND_LOG_FORMAT      auto, journal, text or json
+  --metrics-listen ADDRESS    TOKEND_METRICS_LISTEN  serve /metrics on TCP, to anybody
+
+signals: TERM and INT stop, a second one at once; HUP reads the credentials file again
+exit: 0 stopped, 1 failed, 2 wrong usage, 78 bad credentials file
+`
+
+// version is set by the linker; without, the module's own version is shown.
+var version string
+
+func main() { os.Exit(run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr)) }
+
+// run is main with its surroundings given; it returns the exit code.
+func run(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	verb := ""
+	if len(args) > 0 && len(args[0]) > 0 && args[0][0] != '-' {
+		verb, args = args[0], args[1:]
+	}
+	switch verb {
+	case "":
+		return serve(args, getenv, stdout, stderr)
+	case "check":
+		return check(args, getenv, stdout, stderr)
+	case "demo":
+		return demo(args, getenv, stdout, stderr)
+	case "version":
+		return show(stdout, stderr, "tokend "+buildVersion()+"\n")
+	case "help":
+		return show(stdout, stderr, usage)
+	}
+	return wrong(stderr, fmt.Errorf("unknown command %q", verb))
+}
+
+// show prints text; a terminal or pipe that is gone is a failure.
+func show(stdout, stderr io.Writer, text string) int {
+	if _, err := io.WriteString(stdout, text); err != nil {
+		fmt.Fprintf(stderr, "tokend: writing to standard output: %v\n", err)
+		return exitFailure
+	}
+	return 0
+}
+
+func wrong(stderr io.Writer, err error) int {
+	fmt.Fprintf(stderr, "tokend: %v\ntokend: hint: `tokend help` shows what there is\n", err)
+	return exitUsage
+}
+
+// options are the flags, or the environment variables in their place.
+type options struct {
+	daemon.Config
+	level, format string
+}
+
+// parse reads the flags; help is true if it was asked for.
+func parse(args []string, getenv func(string) string) (o options, help bool, err error) {
+	o.Paths = daemon.DefaultPaths(os.Geteuid(), getenv)
+	o.Service = daemon.Service(os.Geteuid(), getenv)
+	o.KeyName = "tokend.key"
+	o.level, o.format = "info", "auto"
+	flags := flag.NewFlagSet("tokend", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	value := func(to *string, name, variable string) {
+		if v := getenv(variable); v != "" {
+			*to = v
+		}
+		flags.StringVar(to, name, *to, "")
+	}
+	if getenv("TOKEND_KEY_FILE") != "" {
+		o.KeyName = "TOKEND_KEY_FILE"
+	}
+	value(&o.Credentials, "credentials", "TOKEND_CREDENTIALS")
+	value(&o.Socket, "socket", "TOKEND_SOCKET")
+	value(&o.Store, "store", "TOKEND_STORE")
+	value(&o.KeyFile, "key-file", "TOKEND_KEY_FILE")
+	value(&o.level, "log-level", "TOKEND_LOG_LEVEL")
+	value(&o.format, "log-format", "TOKEND_LOG_FORMAT")
+	value(&o.MetricsListen, "metrics-listen", "TOKEND_METRICS_LISTEN")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return o, true, nil
+	case err != nil:
+		return o, false, err
+	case flags.NArg() > 0:
+		return o, false, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == "key-file" {
+			o.KeyName = "--key-file"
+		}
+	})
+	o.Socket = strings.TrimPrefix(o.Socket, "unix://") // as clients may have it
+	return o, false, nil
+}
+
+// serve runs the daemon until a signal ends it; a second signal ends it at once.
+func serve(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	// As early as can be: a SIGHUP that nobody waits for would be the end.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	o, help, err := parse(args, getenv)
+	switch {
+	case err != nil:
+		return wrong(stderr, err)
+	case help:
+		return show(stdout, stderr, usage)
+	}
+	log, err := newLog(o.level, o.format, getenv, stderr)
+	if err != nil {
+		return wrong(stderr, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop) // from here on a signal does what it does to any process
+	o.Hangup, o.Version, o.Log = hangup, buildVersion(), log
+	if err := daemon.Run(ctx, o.Config); err != nil {
+		if _, bad := errors.AsType[*daemon.InvalidError](err); bad {
+			log.Error("not started: mend the credentials file; `tokend check` shows every problem")
+			return exitConfig
+		}
+		log.Error("stopped by a failure", "err", err)
+		return exitFailure
+	}
+	log.Info("stopped")
+	return 0
+}
+
+// check prints every problem of a credentials file.
+func check(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	o, help, err := parse(nil, getenv)
+	if err == nil && len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
+		help = true
+	}
+	switch {
+	case help:
+		return show(stdout, stderr, usage)
+	case err != nil:
+		return wrong(stderr, err)
+	case len(args) > 1 || len(args) == 1 && (args[0] == "" || args[0][0] == '-'):
+		return wrong(stderr, errors.New("check takes one FILE"))
+	case len(args) == 1:
+		o.Credentials = args[0]
+	case o.Credentials == "":
+		return wrong(stderr, errors.New("no credentials file is known: give its path"))
+	}
+	problems, warnings := daemon.Check(context.Background(), o.Credentials)
+	text := ""
+	for _, w := range warnings {
+		text += "warning: " + w.String() + "\n"
+	}
+	for _, p := range problems {
+		text += p.String() + "\n"
+	}
+	if len(problems) == 0 {
+		text += o.Credentials + ": in order\n"
+	}
+	if code := show(stdout, stderr, text); code != 0 || len(problems) == 0 {
+		return code
+	}
+	return exitConfig
+}
+
+// buildVersion is the version that the linker or the module system stamped.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
