@@ -189,23 +189,39 @@ func fuzzAnswer(t *testing.T, kind, secret string, settings Settings, longest ti
 	if err != nil {
 		t.Fatal(err)
 	}
+	fuzzOutcome(t, secret, longest, func() (Token, error) { return p.Login(t.Context(), nil) }) // without the guard, so that a panic is one
+}
+
+// fuzzOutcome checks what holds for the outcome of any renewal.
+func fuzzOutcome(t *testing.T, secret string, longest time.Duration, renew func() (Token, error)) {
+	t.Helper()
 	before := time.Now()
-	token, err := p.Login(t.Context(), nil) // without the guard, so that a panic is one
+	token, err := renew()
 	if err == nil {
 		if checkToken(token.Value.Reveal()) != nil || !token.Expires.After(before) || token.Expires.After(time.Now().Add(longest)) {
 			t.Errorf("token %q expires %v", token.Value.Reveal(), token.Expires)
 		}
 		return
 	}
-	e, ok := err.(*Error) //nolint:errorlint // it is the promise that is tested
-	if !ok || token != (Token{}) {
-		t.Fatalf("error is %T, token %v", err, token)
+	text := err.Error()
+	switch e := err.(type) { //nolint:errorlint // it is the promise that is tested
+	case *Challenge:
+		text = e.Step + e.Prompt
+		if e.Step == "" || e.Ticket.Empty() || !e.Expires.After(before) {
+			t.Errorf("challenge is %+v", e)
+		}
+	case *Error:
+		if e.RetryAfter != 0 && (e.RetryAfter < time.Second || e.RetryAfter > time.Hour) {
+			t.Errorf("waits %v", e.RetryAfter)
+		}
+	default:
+		t.Fatalf("error is %T", err)
 	}
-	if text := e.Error(); strings.Contains(text, secret) || strings.ContainsAny(text, "\x00\x1b\r\n\x7f") || len(text) > 4*maxForeign+500 {
-		t.Errorf("error is %q", text)
+	if token != (Token{}) {
+		t.Errorf("token %v beside an error", token)
 	}
-	if e.RetryAfter != 0 && (e.RetryAfter < time.Second || e.RetryAfter > time.Hour) {
-		t.Errorf("waits %v", e.RetryAfter)
+	if strings.Contains(text, secret) || strings.ContainsAny(text, "\x00\x1b\r\n\x7f") || len(text) > 4*maxForeign+500 {
+		t.Errorf("text is %q", text)
 	}
 }
 

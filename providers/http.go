@@ -47,23 +47,23 @@ func newCaller(kind *Kind, settings Settings) (*caller, error) {
 	text := cmp.Or(settings.URL, kind.URL)
 	base, err := url.Parse(strings.TrimRight(text, "/"))
 	if err != nil || base.Scheme != "https" && base.Scheme != "http" || base.Hostname() == "" {
-		return nil, errors.New("url: not an http(s) URL with a host")
+		return nil, &KeyError{"url", errors.New("not an http(s) URL with a host")}
 	}
 	if base.User != nil || strings.ContainsAny(text, "?#") {
-		return nil, errors.New("url: user info, query or fragment in a base URL")
+		return nil, &KeyError{"url", errors.New("user info, query or fragment in a base URL")}
 	}
 	for _, key := range kind.Keys {
-		value := settings.Values[key.Name]
-		if key.Secret {
-			value = settings.Secrets[key.Name].Reveal()
-		}
+		value := settings.value(key)
 		if key.Required && value == "" {
-			return nil, fmt.Errorf("%s: missing", key.Name)
+			return nil, &KeyError{key.Name, errors.New("missing")}
 		}
 		// JSON would carry something else in its place, and the provider refuse that.
 		if !utf8.ValidString(value) {
-			return nil, fmt.Errorf("%s: not valid UTF-8", key.Name)
+			return nil, &KeyError{key.Name, errors.New("not valid UTF-8")}
 		}
+	}
+	if err := settings.checkGroups(kind); err != nil {
+		return nil, err
 	}
 	if settings.Transport == nil {
 		if settings.Transport, err = newTransport(nil, ""); err != nil {
@@ -72,6 +72,48 @@ func newCaller(kind *Kind, settings Settings) (*caller, error) {
 	}
 	settings.Timeout = cmp.Or(max(settings.Timeout, 0), defaultTimeout)
 	return &caller{Settings: settings, kind: kind, base: base}, nil
+}
+
+// value is what the credential gives for the key; "" for a late one.
+func (s *Settings) value(key Key) string {
+	if key.Secret {
+		return s.Secrets[key.Name].Reveal()
+	}
+	return s.Values[key.Name]
+}
+
+// checkGroups asserts that each group of keys has one that is given.
+func (s *Settings) checkGroups(kind *Kind) error {
+	given := map[string]string{}
+	for _, key := range kind.Keys {
+		if key.Group == "" || s.value(key) == "" {
+			continue
+		}
+		if other := given[key.Group]; other != "" {
+			return &KeyError{key.Name, fmt.Errorf("given beside %s, which stands for the same", other)}
+		}
+		given[key.Group] = key.Name
+	}
+	for _, key := range kind.Keys {
+		if key.Group != "" && given[key.Group] == "" {
+			return &KeyError{key.Name, errors.New("missing, as are the keys that may stand for it")}
+		}
+	}
+	return nil
+}
+
+// checkHeader tells what no header can carry, or not unchanged: what is not ASCII has
+// no defined encoding, and blanks at the ends are dropped on the way.
+func checkHeader(text string) error {
+	if strings.TrimSpace(text) != text {
+		return errors.New("begins or ends with white space, which gets lost in an HTTP header")
+	}
+	for _, b := range []byte(text) {
+		if b < ' ' || b > '~' {
+			return errors.New("has a character that an HTTP header cannot carry: printable ASCII alone is safe")
+		}
+	}
+	return nil
 }
 
 // request is one POST. Its zero fields are a login to the base URL without

@@ -4,8 +4,10 @@ import "slices"
 
 // kinds is the table of kinds: a new provider adds one line.
 var kinds = []*Kind{
+	etnaKind.made(newEtna),
 	finamKind.made(newFinam),
 	noventiqKind.made(newNoventiq),
+	simplejwtKind.made(newSimpleJWT),
 }
 
 // made completes a kind. New cannot be part of the value, since providers read it.

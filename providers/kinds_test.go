@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,6 +43,7 @@ func checkKind(t *testing.T, kind *Kind) {
 	}
 	name := regexp.MustCompile(`^[a-z][a-z_]*$`)
 	placeholders := []string{"token"}
+	groups := map[string]bool{}
 	for _, key := range kind.Keys {
 		placeholders = append(placeholders, key.Name)
 		if !name.MatchString(key.Name) || key.Help == "" {
@@ -52,10 +54,12 @@ func checkKind(t *testing.T, kind *Kind) {
 				t.Errorf("%s without %s gives %v", kind.Name, key.Name, err)
 			}
 		}
-		if key.Secret {
+		switch {
+		case key.Secret:
 			settings.Secrets[key.Name] = NewSecret("some value")
-		} else {
+		case !key.Late && !groups[key.Group]:
 			settings.Values[key.Name] = "some value"
+			groups[key.Group] = key.Group != ""
 		}
 	}
 	if _, err := kind.New(settings); err != nil {
@@ -66,6 +70,30 @@ func checkKind(t *testing.T, kind *Kind) {
 			if !slices.Contains(placeholders, hole[1]) {
 				t.Errorf("%s: header %s has {%s}", kind.Name, header.Name, hole[1])
 			}
+		}
+	}
+	if kind.Person != "" && !slices.ContainsFunc(kind.Keys, func(k Key) bool { return k.Name == kind.Person && k.Late }) {
+		t.Errorf("%s: there is no late key %s", kind.Name, kind.Person)
+	}
+}
+
+func TestGroups(t *testing.T) {
+	kind := &Kind{Name: "testkind", Keys: []Key{{Name: "a", Group: "g"}, {Name: "b", Group: "g", Secret: true}, {Name: "c", Group: "h"}}}
+	tests := []struct{ a, b, c, want string }{
+		{"1", "", "1", "<nil>"},
+		{"", "1", "1", "<nil>"},
+		{"1", "1", "1", "b: given beside a, which stands for the same"},
+		{"", "", "1", "a: missing, as are the keys that may stand for it"},
+		{"1", "", "", "c: missing, as are the keys that may stand for it"},
+	}
+	for _, test := range tests {
+		_, err := newCaller(kind, Settings{
+			URL:     "https://api.example",
+			Values:  map[string]string{"a": test.a, "c": test.c},
+			Secrets: map[string]Secret{"b": NewSecret(test.b)},
+		})
+		if text := fmt.Sprint(err); text != test.want {
+			t.Errorf("%+v: error is %s", test, text)
 		}
 	}
 }

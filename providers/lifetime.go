@@ -56,8 +56,7 @@ func (a *answer) issue(value Secret, life life) (Token, error) {
 	}
 	lifetime := cmp.Or(max(a.caller.TTL, 0), life.assumed)
 	if stated {
-		// Added to a time of this process, so that the result keeps the monotonic clock.
-		token.Expires = a.received.Add(exp.Add(-a.skew).Sub(a.received))
+		token.Expires = a.local(exp)
 		if !token.Expires.After(a.received) {
 			return Token{}, a.expired(exp)
 		}
@@ -73,6 +72,23 @@ func (a *answer) issue(value Secret, life life) (Token, error) {
 		return Token{}, a.fail(Malformed, "answered so late that the token's lifetime, %s from the request, was over: check ttl", lifetime)
 	}
 	return token, nil
+}
+
+// expiry is when a token ends that came beside the one that is issued, in this
+// host's time: its exp, if it is a JWT that has one, else the end of the assumed
+// lifetime.
+func (a *answer) expiry(value Secret, assumed time.Duration) time.Time {
+	exp, stated, err := jwtExpiry(value.Reveal())
+	if err != nil || !stated {
+		return a.start.Add(assumed)
+	}
+	return a.local(exp)
+}
+
+// local is a time of the provider's clock in this host's. It is added to a time of
+// this process, so that the result keeps the monotonic clock.
+func (a *answer) local(at time.Time) time.Time {
+	return a.received.Add(at.Add(-a.skew).Sub(a.received))
 }
 
 // expired is about a token that was dead on arrival: one of two clocks is wrong.

@@ -105,6 +105,8 @@ type Challenge struct {
 	Prompt  string // the provider's words to the person, masked and cut
 	Ticket  Secret // stays in memory
 	Expires time.Time
+
+	spent string // keys whose configured answers this login has used up, a blank after each
 }
 
 func (c *Challenge) Error() string { return "the provider asks for " + c.Step }
@@ -153,6 +155,18 @@ type Key struct {
 // Source gives a secret at the time it is needed. at is that time by the provider's
 // clock, which a TOTP goes by. Its errors say what failed and hold no secret.
 type Source func(ctx context.Context, at time.Time) (Secret, error)
+
+// KeyError is an error of Kind.New about the value of one key, so that it can be
+// shown at the key's place in the file.
+type KeyError struct {
+	Key string // a key of the kind, or url
+	Err error  // without the key's name
+}
+
+func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *KeyError) Unwrap() error { return e.Err }
 
 // Header is a header that callers of the API send. Format may hold {token} and
 // the name of any key of the kind in braces.

@@ -90,10 +90,10 @@ func TestSecret(t *testing.T) {
 }
 
 func TestClassNames(t *testing.T) {
-	if got := fmt.Sprint(Malformed, Refused, Misconfigured, RefreshRefused, NoRefresh, Throttled, Transient, Blocked); got != "malformed refused misconfigured refresh-refused no-refresh throttled transient blocked" {
+	if got := fmt.Sprint(Malformed, Refused, Misconfigured, RefreshRefused, NoRefresh, Throttled, Transient, Blocked, TicketGone); got != "malformed refused misconfigured refresh-refused no-refresh throttled transient blocked ticket-gone" {
 		t.Error(got)
 	}
-	if Class(-1).String() != "class--1" || Class(8).String() != "class-8" {
+	if Class(-1).String() != "class--1" || Class(9).String() != "class-9" {
 		t.Error("unknown classes have a name")
 	}
 }

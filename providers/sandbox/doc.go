@@ -40,6 +40,27 @@
 // Symfony for unknown URLs and wrong methods, LexikJWTAuthenticationBundle for how
 // the header is read and for the stock error body.
 //
+// SimpleJWT: the exchanger's page on POST /token/, whose sample tokens give the
+// claims and the lives; its texts are those of LANGUAGE_CODE ru-ru. Everything beyond
+// that page is what the libraries do: github.com/jazzband/djangorestframework-simplejwt
+// (serializers.py, tokens.py, authentication.py, exceptions.py and the ru_RU
+// catalogue, at v5.3.1 to v5.5.1 and at its head), github.com/encode/django-rest-framework
+// (exceptions.py, views.py, fields.py, parsers.py, the ru and ru_RU catalogues) and
+// github.com/django/django (middleware/common.py for the 301, views/defaults.py for
+// the pages). A user_id that is a number dates the sample before 5.5.1. That a user
+// who was deleted makes refresh a 500 from 5.4.0 to 5.5.1 follows from the source,
+// where nobody catches DoesNotExist; the changelog calls that a 404. The protected
+// resource, and how a token from another address is turned down, are assumptions.
+//
+// Etna: github.com/etnatrader/gitbookHelp, web-api/trading-api/authentication for
+// the two requests, their answers and the common mistakes, managing-users/get-users-info
+// for the protected resource; github.com/AutoSharesAPI/API, openapi.yaml for /token
+// and /logout, pages/{error-codes,rate-limits,environments,quickstart,sdks}.md for the
+// other errors, the limit of ten logins a minute and the life of tokens, on which
+// these pages differ. Its errors for unknown URLs and methods are ASP.NET's. Not
+// written down, and assumed here: the life of a ticket, any lockout, the words about
+// a wrong code, the status of an expired password, the body of 429.
+//
 // # Adding a look-alike
 //
 // One file, with one exported struct: the knobs. Its zero value behaves as the

@@ -25,6 +25,16 @@ type state struct {
 	grants  map[[sha256.Size]byte]*grant
 	windows map[string][]time.Time // calls by method, for rate limits
 	logins  int                    // logins granted since New
+	// accounts is what is known of people beside their tokens, by name.
+	accounts map[string]*account
+}
+
+// account is what an API that locks people out, or sends them codes, keeps of one.
+type account struct {
+	strikes int       // wrong answers since the last success or lockout
+	locked  time.Time // until when nothing is accepted
+	codes   int       // sent since New
+	code    string    // the last of them, empty once it was used
 }
 
 // grant is a token that was given out.
@@ -33,10 +43,15 @@ type grant struct {
 	scope   []string
 	issued  time.Time
 	expires time.Time
+	spent   bool // on a blacklist
 }
 
 func newState() state {
-	return state{grants: map[[sha256.Size]byte]*grant{}, windows: map[string][]time.Time{}}
+	return state{
+		grants:   map[[sha256.Size]byte]*grant{},
+		windows:  map[string][]time.Time{},
+		accounts: map[string]*account{},
+	}
 }
 
 // remember keeps the hash of a token, and forgets those that are long dead.
@@ -51,6 +66,17 @@ func (s *state) remember(token string, g grant) {
 
 // lookup finds a token that was given out and not revoked; nil if there is none.
 func (s *state) lookup(token string) *grant { return s.grants[sha256.Sum256([]byte(token))] }
+
+// forget ends one token.
+func (s *state) forget(token string) { delete(s.grants, sha256.Sum256([]byte(token))) }
+
+// account is what is kept of a person; never nil.
+func (s *state) account(name string) *account {
+	if s.accounts[name] == nil {
+		s.accounts[name] = &account{}
+	}
+	return s.accounts[name]
+}
 
 // revoke forgets the tokens of owner, or all of them if it is empty.
 func (s *state) revoke(owner string) {
@@ -75,6 +101,15 @@ func (s *state) window(method string) []time.Time {
 	return calls
 }
 
+// reopens is when the window of method loses its oldest call, which is when a full
+// one takes a call again.
+func (s *state) reopens(method string) time.Time {
+	if calls := s.window(method); len(calls) > 0 {
+		return calls[0].Add(time.Minute)
+	}
+	return s.now
+}
+
 // admit counts a call of method, unless limit were already made in this sliding
 // minute. A negative limit is none; calls are counted all the same.
 func (s *state) admit(method string, limit int) bool {
@@ -86,12 +121,17 @@ func (s *state) admit(method string, limit int) bool {
 	return true
 }
 
+// signingKey is the key, or the built-in one if there is none.
+func signingKey(key []byte) []byte {
+	if len(key) == 0 {
+		return []byte(defaultKey)
+	}
+	return key
+}
+
 // signJWT is the claims as an HS256 JWT.
 func signJWT(key []byte, claims jwt.Claims) string {
-	if len(key) == 0 {
-		key = []byte(defaultKey)
-	}
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(key)
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(signingKey(key))
 	if err != nil {
 		panic(fmt.Errorf("signing a token of the sandbox: %w", err)) // our own claims: a bug
 	}
