@@ -40,6 +40,7 @@ var homes = []home{
 	{"github.com/golang-jwt/jwt", []string{"providers", "providers/sandbox"}, "only providers look into a token, and only their look-alikes make one"},
 	{"github.com/lmittmann/tint", []string{"cmd/tokend"}, "colour is a matter of the command"},
 	{"github.com/prometheus/client_golang", []string{"daemon"}, "the others report events, the daemon counts them"},
+	{"github.com/pquerna/otp", []string{"daemon/config"}, "sources of secrets are evaluated where they are read"},
 	{"golang.org/x/term", []string{"cmd/tokend", "cmd/tokenctl"}, "only commands have a terminal"},
 	{"golang.org/x/sys", []string{"daemon", "daemon/access", "daemon/config", "store"}, "the kernel is asked where its answer is used"},
 	{"golang.org/x/sync", []string{"daemon", "daemon/config", "daemon/keeper"}, "limits belong to those who start goroutines"},

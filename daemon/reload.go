@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -20,14 +21,14 @@ func (d *daemon) reload(ctx context.Context) (api.Reloaded, *api.Error) {
 	defer d.tellReady()
 	file, err := d.load(ctx)
 	if err != nil {
-		return api.Reloaded{}, invalid(err)
+		return api.Reloaded{}, invalid(err, "the file on disk changes nothing")
 	}
 	d.mu.Lock()
 	same, count := !d.inForce.loadedAt.IsZero() && d.inForce.sum == file.Sum, d.inForce.count
 	d.mu.Unlock()
 	if same {
 		d.took(file)
-		d.log.Info("credentials file read again; nothing changed", attrPath, d.cfg.Credentials)
+		d.log.Debug("credentials file read again; nothing changed", attrPath, d.cfg.Credentials)
 		return api.Reloaded{Kept: count}, nil
 	}
 	change, err := d.apply(ctx, file)
@@ -88,13 +89,15 @@ func (d *daemon) ready() *api.Error {
 	if !d.inForce.loadedAt.IsZero() || d.inForce.err == nil {
 		return nil
 	}
-	return invalid(d.inForce.err)
+	return invalid(d.inForce.err, "no credentials file was ever in force")
 }
 
-// invalid is the error of the file as callers see it.
-func invalid(err error) *api.Error {
-	e := api.Errorf(api.CodeInvalid, "%v", err).WithHint("`tokend check` shows every problem")
-	e.Problems = problems(err)
+// invalid is the error of the file as callers see it; so says what that means.
+func invalid(err error, so string) *api.Error {
+	e := api.Errorf(api.CodeInvalid, "%s: %v", so, err).WithHint("`tokend check` shows every problem")
+	if e.Problems = problems(err); len(e.Problems) > 1 {
+		e.Detail = fmt.Sprintf("%s: it has %d problems", so, len(e.Problems))
+	}
 	return e
 }
 
@@ -129,4 +132,19 @@ func (d *daemon) hangups(ctx context.Context) {
 // network, store or commands, and returns what is wrong with it and what is odd.
 func Check(ctx context.Context, path string) (problems, warnings []api.Problem) {
 	return config.Check(ctx, path)
+}
+
+// CheckLogin reads the file like a start does, and logs in once with the named
+// credential. The status says what came, never the token.
+func CheckLogin(ctx context.Context, path, name string) (api.Status, *api.Error) {
+	file, err := config.NewLoader(config.Options{Path: path}).Load(ctx)
+	if err != nil {
+		return api.Status{}, invalid(err, "no login")
+	}
+	for _, c := range file.Credentials {
+		if c.Name == name {
+			return keeper.Try(ctx, c)
+		}
+	}
+	return api.Status{}, api.Errorf(api.CodeUnknown, "the credentials file has no credential %q", name).For(name)
 }

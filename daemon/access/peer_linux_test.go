@@ -29,8 +29,7 @@ func TestMain(m *testing.M) {
 // peerFrom is the peer that dial makes.
 func peerFrom(t *testing.T, dial func(path string)) Peer {
 	t.Helper()
-	// Not t.TempDir: other users have to reach it.
-	dir, err := os.MkdirTemp("", "access")
+	dir, err := os.MkdirTemp("", "access") //nolint:usetesting // other users have to reach it, and t.TempDir is below a closed directory
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +100,7 @@ func copyOfTest(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "access")
+	dir, err := os.MkdirTemp("", "access") //nolint:usetesting // as above
 	if err != nil {
 		t.Fatal(err)
 	}

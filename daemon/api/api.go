@@ -115,6 +115,18 @@ type RenewRequest struct {
 	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
+// AnswerRequest is the body of POST /v1/credentials/{name}/answer: what a person was
+// sent, for the challenge that is pending.
+type AnswerRequest struct {
+	Answer string `json:"answer"`
+}
+
+// String says that there is an answer, so that a logged AnswerRequest discloses nothing.
+func (AnswerRequest) String() string { return "answer: [secret]" }
+
+// GoString is String, for %#v.
+func (r AnswerRequest) GoString() string { return r.String() }
+
 // Reloaded answers POST /v1/reload: how many credentials the new file added,
 // changed, removed and kept.
 type Reloaded struct {
@@ -152,7 +164,7 @@ type Whoami struct {
 	UID    uint32   `json:"uid"`
 	User   string   `json:"user,omitempty"`
 	GID    uint32   `json:"gid"`
-	GIDs   []uint32 `json:"gids"`
+	GIDs   []uint32 `json:"gids"` // all groups, GID first, as `id -G` lists them
 	PID    int32    `json:"pid"`
 	Unit   string   `json:"unit,omitempty"`
 	Grants []Grant  `json:"grants"`

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,8 @@ import (
 type Client struct {
 	// Sockets are the paths to try, in order; the function Sockets has the usual ones.
 	Sockets []string
-	// Raw, if set, is given the JSON of each good answer as it came from the socket.
+	// Raw, if set, is given the JSON of each good answer as it came from the socket, and
+	// each status of a watch.
 	Raw func(answer []byte)
 }
 
@@ -101,6 +103,11 @@ func (c *Client) Drop(ctx context.Context, name string, wait *time.Duration) (*S
 	return c.status(ctx, "POST", name, "/drop"+query(param{"wait", wait}), nil)
 }
 
+// Answer answers the pending challenge; for operators. wait is as in TokenOptions.
+func (c *Client) Answer(ctx context.Context, name, answer string, wait *time.Duration) (*Status, error) {
+	return c.status(ctx, "POST", name, "/answer"+query(param{"wait", wait}), AnswerRequest{Answer: answer})
+}
+
 // Reload reads the credentials file again. The error of a bad file has the code
 // invalid, and its problems.
 func (c *Client) Reload(ctx context.Context) (*Reloaded, error) {
@@ -148,12 +155,13 @@ func (c *Client) call(ctx context.Context, method, target string, in, out any) e
 			return Errorf(CodeInternal, "encoding the request: %v", err)
 		}
 	}
-	a, socket, err := c.exchange(ctx, method, target, body)
-	if errors.Is(err, errNoAnswer) && method == "GET" && ctx.Err() == nil {
-		a, socket, err = c.exchange(ctx, method, target, body)
-	}
+	var a answer
+	socket, err := c.exchange(ctx, method, target, body, func(conn *os.File) (err error) {
+		a, err = readAnswer(conn)
+		return err
+	})
 	if err != nil {
-		return explain(ctx, method, socket, err)
+		return err
 	}
 	if a.status < 200 || a.status > 299 {
 		return problem(socket, a)
@@ -168,20 +176,42 @@ func (c *Client) call(ctx context.Context, method, target string, in, out any) e
 	return nil
 }
 
-// exchange sends one request over a connection of its own, and reads the answer.
-func (c *Client) exchange(ctx context.Context, method, target string, body []byte) (answer, string, error) {
+// exchange sends one request over a connection of its own, from which take then reads
+// the answer. The error is an *Error.
+func (c *Client) exchange(ctx context.Context, method, target string, body []byte, take func(*os.File) error) (socket string, err error) {
+	for tries := 2; ; {
+		socket, err = c.once(ctx, request(method, target, body), take)
+		tries--
+		var known *Error
+		if tries == 0 || method != "GET" || !errors.Is(err, errNoAnswer) || errors.As(err, &known) || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		return socket, explain(ctx, method, socket, err)
+	}
+	return socket, nil
+}
+
+func (c *Client) once(ctx context.Context, request string, take func(*os.File) error) (socket string, err error) {
 	conn, socket, failed := c.connect(ctx)
 	if failed != nil {
-		return answer{}, "", failed
+		return "", failed
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	a, err := roundTrip(conn, method, target, body)
-	return a, socket, err
+	// A server may answer before it has read the request, and close: the answer is
+	// what counts, so an error of the write only matters where there is none.
+	_, werr := io.WriteString(conn, request)
+	err = take(conn)
+	if errors.Is(err, errNoAnswer) && werr != nil {
+		err = errors.Join(errNoAnswer, werr)
+	}
+	return socket, err
 }
 
-func roundTrip(conn io.ReadWriter, method, target string, body []byte) (answer, error) {
+func request(method, target string, body []byte) string {
 	var b strings.Builder
 	b.WriteString(method + " " + target + " HTTP/1.1\r\nHost: tokend\r\nConnection: close\r\n")
 	if method != "GET" {
@@ -192,14 +222,7 @@ func roundTrip(conn io.ReadWriter, method, target string, body []byte) (answer, 
 	}
 	b.WriteString("\r\n")
 	b.Write(body)
-	// A server may answer before it has read the request, and close: the answer is
-	// what counts, so an error of the write only matters where there is none.
-	_, werr := io.WriteString(conn, b.String())
-	a, err := readAnswer(conn)
-	if errors.Is(err, errNoAnswer) && werr != nil {
-		err = errors.Join(errNoAnswer, werr)
-	}
-	return a, err
+	return b.String()
 }
 
 // explain makes an *Error of an exchange that brought no answer.

@@ -164,6 +164,12 @@ var calls = []struct {
 		},
 	},
 	{
+		"answer", status, "POST /v1/credentials/broker/answer?wait=5s" + head + with(`{"answer":"123456"}`), "broker fresh",
+		func(ctx context.Context, c *Client) string {
+			return fresh(c.Answer(ctx, "broker", "123456", new(5*time.Second)))
+		},
+	},
+	{
 		"reload", `{"added":1,"changed":2,"removed":3,"kept":4}`, "POST /v1/reload" + head + none, "{1 2 3 4}",
 		func(ctx context.Context, c *Client) string {
 			r, err := c.Reload(ctx)
@@ -350,6 +356,23 @@ func TestClient_names(t *testing.T) {
 	for _, name := range []string{"a", "0-_", strings.Repeat("Z", 64)} {
 		if err := checkName(name); err != nil {
 			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// What holds a secret does not show it in a log.
+func TestRedacted(t *testing.T) {
+	for _, v := range []any{
+		AnswerRequest{Answer: "s3cret"},
+		&AnswerRequest{Answer: "s3cret"},
+		Token{Name: "a", Token: "s3cret"},
+		Header{Name: "Authorization", Value: "Bearer s3cret"},
+		Token{Headers: []Header{{Value: "s3cret"}}},
+	} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			if text := fmt.Sprintf(verb, v); strings.Contains(text, "s3cret") || text == "" {
+				t.Errorf("%s of %T: %s", verb, v, text)
+			}
 		}
 	}
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bufio"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -50,29 +49,37 @@ type reader struct {
 // error is errNoAnswer, a malformed, or that of r; io.ErrUnexpectedEOF means that
 // the answer was cut off.
 func readAnswer(r io.Reader) (answer, error) {
-	rd := reader{bufio.NewReaderSize(r, maxLine), maxHead}
+	rd := newReader(r)
+	status, kind, length, err := rd.final()
+	if err != nil {
+		return answer{}, err
+	}
+	body, err := rd.body(length)
+	return answer{status, kind, body}, err
+}
+
+func newReader(r io.Reader) *reader { return &reader{bufio.NewReaderSize(r, maxLine), maxHead} }
+
+// final reads the head of the final answer.
+func (rd *reader) final() (status int, kind string, length int64, err error) {
 	if _, err := rd.r.Peek(1); err != nil {
-		return answer{}, fmt.Errorf("%w (%w)", errNoAnswer, err)
+		return 0, "", 0, fmt.Errorf("%w (%w)", errNoAnswer, err)
 	}
 	for {
-		status, err := rd.statusLine()
-		if err != nil {
-			return answer{}, err
+		if status, err = rd.statusLine(); err != nil {
+			return 0, "", 0, err
 		}
-		kind, length, err := rd.fields()
-		if err != nil {
-			return answer{}, err
+		if kind, length, err = rd.fields(); err != nil {
+			return 0, "", 0, err
 		}
 		switch {
 		case status == 101:
-			return answer{}, malformed("it switches to another protocol")
-		case status < 200:
-			continue
-		case status == 204 || status == 304:
-			return answer{status: status, kind: kind}, nil
+			return 0, "", 0, malformed("it switches to another protocol")
+		case status == 204 || status == 304: // whatever length they claim
+			return status, kind, 0, nil
+		case status >= 200:
+			return status, kind, length, nil
 		}
-		body, err := rd.body(length)
-		return answer{status, kind, body}, err
 	}
 }
 
@@ -167,30 +174,48 @@ func (rd *reader) body(length int64) ([]byte, error) {
 func (rd *reader) chunks() ([]byte, error) {
 	var body []byte
 	for {
-		rd.head = maxHead // the sizes of a long body's chunks are no head
-		b, err := rd.line()
+		size, err := rd.chunk()
 		if err != nil {
 			return nil, err
 		}
-		digits, _, _ := strings.Cut(string(b), ";")
-		size, ok := number(strings.TrimRight(digits, " \t"), 16)
-		if !ok {
-			return nil, malformed("a chunk has no size")
-		}
 		if size == 0 {
-			break
+			return body, nil
 		}
 		if body, err = rd.take(body, size); err != nil {
 			return nil, err
 		}
-		if b, err = rd.line(); err != nil || len(b) != 0 {
-			return nil, cmp.Or[error](err, malformed("a chunk is longer than its size"))
+		if err := rd.endChunk(); err != nil {
+			return nil, err
 		}
 	}
-	if _, _, err := rd.fields(); err != nil { // trailers, which mean nothing to us
-		return nil, err
+}
+
+// chunk reads the line before a chunk, which says how long that is. The last one is
+// empty; its trailers, which mean nothing to us, are read too.
+func (rd *reader) chunk() (size int64, err error) {
+	rd.head = maxHead // the sizes of a long body's chunks are no head
+	b, err := rd.line()
+	if err != nil {
+		return 0, err
 	}
-	return body, nil
+	digits, _, _ := strings.Cut(string(b), ";")
+	size, ok := number(strings.TrimRight(digits, " \t"), 16)
+	if !ok {
+		return 0, malformed("a chunk has no size")
+	}
+	if size == 0 {
+		_, _, err = rd.fields()
+	}
+	return size, err
+}
+
+// endChunk reads the line end behind a chunk.
+func (rd *reader) endChunk() error {
+	b, err := rd.line()
+	if err == nil && len(b) != 0 {
+		err = malformed("a chunk is longer than its size")
+	}
+	return err
 }
 
 // take appends the next n bytes to body. It makes room as they come: a length is

@@ -132,6 +132,7 @@ func FuzzResponse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q is malformed to net/http: %v", in, err)
 		}
+		defer theirs.Body.Close()
 		body, err := io.ReadAll(theirs.Body)
 		if err != nil {
 			t.Fatalf("%q has no body to net/http: %v", in, err)

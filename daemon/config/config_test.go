@@ -29,17 +29,30 @@ func (fake) Login(context.Context, *providers.Answer) (providers.Token, error) {
 	return providers.Token{}, errors.New("no test logs in")
 }
 
-// testKinds have the keys of real providers, some of which come later, and one that
-// is careless with secrets.
-func testKinds() []*providers.Kind {
-	newFake := func(s providers.Settings) (providers.Provider, error) {
-		for name, value := range s.Values {
-			if strings.ContainsRune(value, '\n') {
-				return nil, fmt.Errorf("%s holds a line break (the password was %s)", name, s.Secrets["password"].Reveal())
-			}
+// newFake refuses line breaks, is careless with secrets, and names the key in one of
+// several ways.
+func newFake(s providers.Settings) (providers.Provider, error) {
+	for name, value := range s.Values {
+		how, _, found := strings.Cut(value, "\n")
+		if !found {
+			continue
 		}
-		return fake{s}, nil
+		err := fmt.Errorf("holds a line break (the password was %s)", s.Secrets["password"].Reveal())
+		switch how {
+		case "typed":
+			return nil, &providers.KeyError{Key: name, Err: err}
+		case "absent":
+			return nil, &providers.KeyError{Key: "username", Err: err}
+		case "named":
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return nil, fmt.Errorf("%s %w", name, err)
 	}
+	return fake{s}, nil
+}
+
+// testKinds have the keys of real providers.
+func testKinds() []*providers.Kind {
 	bearer := providers.Header{Name: "Authorization", Format: "Bearer {token}"}
 	password := providers.Key{Name: "password", Help: "of the account", Secret: true, Required: true}
 	return []*providers.Kind{
@@ -51,7 +64,9 @@ func testKinds() []*providers.Kind {
 				{Name: "username", Identity: true, Required: true},
 				password,
 				{Name: "pin", Secret: true},
+				{Name: "code", Late: true},
 			},
+			Person: "code",
 		},
 		{
 			Name: "finam", URL: "https://api.finam.example", RenewAt: 0.75, New: newFake,
@@ -86,6 +101,7 @@ func dir(t *testing.T) string {
 	} {
 		write(t, filepath.Join(d, name), text)
 	}
+	surroundings(t, d)
 	if err := errors.Join(
 		os.Chmod(filepath.Join(d, "open"), 0o644),
 		os.Mkdir(filepath.Join(d, "dir"), 0o700),
@@ -97,7 +113,34 @@ func dir(t *testing.T) string {
 	return d
 }
 
-func write(t *testing.T, path, text string) {
+// seed is a key for one-time codes, which are not to be shown either.
+const seed = "HUSHHUSHHUSHHUSHHUSHHUSHHUSHHUSH"
+
+// surroundings are the credentials and the environment that the corpus names.
+func surroundings(t testing.TB, d string) {
+	t.Helper()
+	creds := filepath.Join(d, "creds")
+	if err := os.Mkdir(creds, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"secret": marker + "cred1\n", "empty": "\n", "open": marker + "open", "seed": seed + "\n", "blank": marker + "cred ",
+	} {
+		write(t, filepath.Join(creds, name), text)
+	}
+	if err := os.Chmod(filepath.Join(creds, "open"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(d, "seed"), seed+"\n")
+	for name, value := range map[string]string{
+		"CREDENTIALS_DIRECTORY": creds, "TOKEND_TEST": marker + "env1", "TOKEND_SEED": seed, "TOKEND_EMPTY": "", "TOKEND_NEWLINE": "\n",
+		"PATH": "/usr/local/bin:/usr/bin:/bin", "HTTPS_PROXY": "", "https_proxy": "", "ALL_PROXY": "", "all_proxy": "",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -145,7 +188,7 @@ func problemsOf(err error, end string) string {
 // what is wrong with it.
 func TestBad(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.toml")
-	if err != nil || len(files) < 60 {
+	if err != nil || len(files) < 130 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	d := dir(t)
@@ -163,15 +206,33 @@ func TestBad(t *testing.T) {
 			got := strings.ReplaceAll(problemsOf(err, "\n"), d+"/credentials.toml", "FILE")
 			got = strings.ReplaceAll(got, d, "@DIR@")
 			for _, text := range []string{got, err.Error(), fmt.Sprintf("%+v %#v", err, err), fmt.Sprintf("%+v", l)} {
-				if strings.Contains(text, marker) {
+				if strings.Contains(text, marker) || strings.Contains(text, seed[:8]) {
 					t.Errorf("a secret is shown: %s", text)
 				}
 			}
-			if problems, _ := Check(t.Context(), l.path); len(problems) == 0 {
-				t.Error("Check finds nothing")
-			}
+			checked(t, l, err)
 			compare(t, strings.TrimSuffix(file, ".toml")+".want", got)
 		})
+	}
+}
+
+// checked asserts that a check finds what Load finds, and that it takes for a mere
+// warning what only the daemon's surroundings can tell.
+func checked(t *testing.T, l *Loader, loaded error) {
+	t.Helper()
+	invalid, _ := errors.AsType[*Invalid](loaded)
+	problems, warnings := l.check(t.Context())
+	l.lenient = false
+	for _, p := range invalid.Problems {
+		absent := strings.Contains(p.Detail, "tokend's environment") || strings.Contains(p.Detail, "LoadCredential= to")
+		if slices.Contains(problems, p) == absent || slices.Contains(warnings, p) != absent {
+			t.Errorf("check finds %v as a problem: %v, as a warning: %v", p, slices.Contains(problems, p), slices.Contains(warnings, p))
+		}
+	}
+	for _, p := range problems {
+		if !slices.Contains(invalid.Problems, p) {
+			t.Errorf("only check finds %v", p)
+		}
 	}
 }
 

@@ -20,7 +20,10 @@ type checker struct {
 	files      *reader
 	names      *access.Names
 	transports *providers.Transports
+	bench      *bench
 	defaults   settings
+
+	surveyed bool // environment has been looked at
 
 	rules map[string]parsedRule           // what names said, since many credentials repeat a rule
 	ways  map[[2]string]http.RoundTripper // (CA path, proxy) → what transports said
@@ -101,7 +104,7 @@ func (c *checker) setDefaults(table *member) {
 			if hint := mean(m.name, names); hint != "" {
 				c.problem(m.off, at, "unknown key%s", hint)
 			} else {
-				c.problem(m.off, at, "unknown key: [defaults] takes %s", list(names, "and"))
+				c.problem(m.off, at, "unknown key: [defaults] takes %s", list(names))
 			}
 		}
 	}
@@ -143,20 +146,22 @@ func (c *checker) credential(m *member) *keeper.Credential {
 		at:        make(map[string]int, len(m.value.members)), sole: make(map[string]string),
 	}
 	for _, member := range m.value.members {
-		if !member.shadow && member.name != "provider" {
+		if member.name != "provider" {
 			c.member(d, member)
 		}
 	}
 	if d.kind == nil {
 		return nil // what else it needs depends on that
 	}
-	if !m.shadow {
-		c.missing(d)
-	}
-	if c.count() != before || m.shadow {
+	if m.shadow {
 		return nil
 	}
-	return c.build(d)
+	c.missing(d)
+	headers := c.resolveHeaders(d)
+	if c.count() != before {
+		return nil
+	}
+	return c.build(d, headers)
 }
 
 // kindOf is the kind that the credential's provider names; nil if it names none.
@@ -169,7 +174,7 @@ func (c *checker) kindOf(m *member, path string) *providers.Kind {
 	p := m.value.find("provider")
 	if p == nil {
 		if !m.shadow {
-			c.problem(m.value.off, path, "missing key: it is one of %s", list(names, "and"))
+			c.problem(m.value.off, path, "missing key: it is one of %s", list(names))
 		}
 		return nil
 	}
@@ -185,7 +190,7 @@ func (c *checker) kindOf(m *member, path string) *providers.Kind {
 	if hint := mean(text, names); hint != "" {
 		c.problem(p.value.off, path, "unknown provider %s%s", quote(text), hint)
 	} else {
-		c.problem(p.value.off, path, "unknown provider %s: it is one of %s", quote(text), list(names, "and"))
+		c.problem(p.value.off, path, "unknown provider %s: it is one of %s", quote(text), list(names))
 	}
 	return nil
 }
@@ -208,16 +213,21 @@ func (c *checker) member(d *draft, m *member) {
 	}
 	if k.Group != "" {
 		if other := d.sole[k.Group]; other != "" {
-			c.problem(m.off, at, "only one of %s may be given", list([]string{other, m.name}, "and"))
+			c.problem(m.off, at, "only one of %s may be given", list([]string{other, m.name}))
 		}
 		d.sole[k.Group] = m.name
 	}
-	if k.Secret {
-		c.source(d, m.name, at, m.value)
-	} else if m.value.kind == aTable {
+	switch {
+	case k.Late:
+		c.late(d, m.name, at, m.value)
+	case k.Secret:
+		c.secret(d, m.name, at, m.value)
+	case m.value.kind == aTable:
 		c.problem(m.value.off, at, "must be a string, not a table: it is no secret")
-	} else if text, ok := c.text(at, m.value); ok {
-		d.request.Values[m.name] = text
+	default:
+		if text, ok := c.text(at, m.value); ok {
+			d.request.Values[m.name] = text
+		}
 	}
 }
 
@@ -241,7 +251,7 @@ func (c *checker) unknown(d *draft, m *member, at string) {
 		return
 	}
 	c.problem(m.off, at, "unknown key: provider %q takes %s, and every credential takes %s",
-		d.kind.Name, list(own, "and"), list(names, "and"))
+		d.kind.Name, list(own), list(names))
 }
 
 // missing reports the keys that have to be there and are not, and fills in the
@@ -259,7 +269,7 @@ func (c *checker) missing(d *draft) {
 		case k.Group != "":
 			if d.sole[k.Group] == "" && !groups[k.Group] {
 				groups[k.Group] = true
-				c.problem(d.off, d.path, "missing key: one of %s has to be given", list(groupOf(d.kind, k.Group), "and"))
+				c.problem(d.off, d.path, "missing key: one of %s has to be given", list(groupOf(d.kind, k.Group)))
 			}
 		case !given && k.Required:
 			c.problem(d.off, join(d.path, k.Name), "%s", missingKey(k.Help))
@@ -299,7 +309,7 @@ func groupOf(kind *providers.Kind, group string) (names []string) {
 }
 
 // build makes the credential from a draft that is complete.
-func (c *checker) build(d *draft) *keeper.Credential {
+func (c *checker) build(d *draft, headers []providers.Header) *keeper.Credential {
 	base, host := d.base, d.host
 	if base == "" {
 		var err error
@@ -307,10 +317,6 @@ func (c *checker) build(d *draft) *keeper.Credential {
 			c.problem(d.off, d.path, "the url that provider %q has by default %v", d.kind.Name, err)
 			return nil
 		}
-	}
-	headers, ok := c.resolveHeaders(d)
-	if !ok {
-		return nil
 	}
 	transport, err := c.way(d.ca, d.proxy)
 	if err != nil {
@@ -320,25 +326,44 @@ func (c *checker) build(d *draft) *keeper.Credential {
 	d.request.URL, d.request.Timeout, d.request.TTL, d.request.Transport = base, d.timeout, d.ttl, transport
 	provider, err := d.provider(d.request.Secrets)
 	if err != nil {
-		c.problem(d.off, d.path, "%v", err)
+		c.refused(d, err)
 		return nil
 	}
+	_, answered := d.at[d.kind.Person]
 	cred := &keeper.Credential{
 		Name: d.name, Kind: d.kind, Provider: provider, Headers: headers,
 		RenewAt: cmp.Or(d.renewAt, d.kind.RenewAt), Lazy: d.lazy, Rules: d.rules, Host: host,
-		Identity: d.identity(), Secrets: d.secrets(d.request.Secrets),
+		Asks:     d.kind.Person != "" && !answered,
+		Identity: d.identity(), Secrets: d.secrets(d.request.Secrets, d.marks),
 		Request: c.shape(d),
 	}
-	if len(d.files) > 0 {
+	if len(d.sources) > 0 {
 		cred.Reread = d.reread
 	}
 	return cred
+}
+
+// refused reports what the kind says of the values, at the key that it is about.
+func (c *checker) refused(d *draft, err error) {
+	e, ok := errors.AsType[*providers.KeyError](err)
+	if !ok {
+		c.problem(d.off, d.path, "%v", err)
+		return
+	}
+	off, given := d.at[e.Key]
+	if !given {
+		off = d.off
+	}
+	c.problem(off, join(d.path, e.Key), "%v", e.Err)
 }
 
 // way is the transport for a CA file that was read already, and a proxy.
 func (c *checker) way(ca, proxy string) (http.RoundTripper, error) {
 	if t, ok := c.ways[[2]string{ca, proxy}]; ok {
 		return t, nil
+	}
+	if proxy == "" {
+		c.environment()
 	}
 	var roots []byte
 	if ca != "" {

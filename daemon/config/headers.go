@@ -26,7 +26,6 @@ func (c *checker) setHeader(s *settings, at string, n *node) {
 		c.problem(n.off, at, `must be a string such as "Authorization: Bearer {token}" or an array of them, not %v`, n.kind)
 		return
 	}
-	s.headers = nil
 	withToken, before := false, c.count()
 	for _, item := range items {
 		text, ok := c.text(at, item)
@@ -74,8 +73,8 @@ func isFieldValue(s string) bool {
 }
 
 // resolveHeaders puts the values of keys into the headers, {token} excepted.
-func (c *checker) resolveHeaders(d *draft) (headers []providers.Header, ok bool) {
-	before, own := c.count(), d.headers != nil
+func (c *checker) resolveHeaders(d *draft) (headers []providers.Header) {
+	own := d.headers != nil
 	from, off, at := d.kind.Headers, d.off, d.path
 	if own {
 		from, off, at = d.headers, d.at["header"], join(d.path, "header")
@@ -85,12 +84,11 @@ func (c *checker) resolveHeaders(d *draft) (headers []providers.Header, ok bool)
 			if own && !isPublic(d.kind, key) {
 				return "", fmt.Errorf("a placeholder that callers cannot have: there are %s", placeholders(d.kind))
 			}
-			value, given := d.request.Values[key]
+			value, given := d.value(key)
 			if !given {
-				secret, ok := d.request.Secrets[key]
-				value, given = secret.Reveal(), ok
-			}
-			if !given {
+				if _, bad := d.at[key]; bad || isRequired(d.kind, key) {
+					return "", nil // which was reported
+				}
 				return "", fmt.Errorf("{%s} is a key that the credential does not have", key)
 			}
 			if !isFieldValue(value) || strings.Contains(value, tokenMark) {
@@ -103,7 +101,7 @@ func (c *checker) resolveHeaders(d *draft) (headers []providers.Header, ok bool)
 		}
 		headers = append(headers, providers.Header{Name: h.Name, Format: format})
 	}
-	return headers, c.count() == before
+	return headers
 }
 
 // fill replaces what is in braces, but for {token}.
@@ -136,7 +134,7 @@ func fill(format string, value func(key string) (string, error)) (string, error)
 func isPublic(kind *providers.Kind, key string) bool {
 	for _, k := range kind.Keys {
 		if k.Name == key {
-			return !k.Secret || slices.ContainsFunc(kind.Headers, func(h providers.Header) bool {
+			return !k.Secret && !k.Late || slices.ContainsFunc(kind.Headers, func(h providers.Header) bool {
 				return strings.Contains(h.Format, "{"+key+"}")
 			})
 		}
@@ -152,4 +150,9 @@ func placeholders(kind *providers.Kind) string {
 		}
 	}
 	return strings.Join(names, ", ")
+}
+
+func isRequired(kind *providers.Kind, key string) bool {
+	k := keyOf(kind, key)
+	return k != nil && k.Required
 }

@@ -278,6 +278,19 @@ func TestLoad_transports(t *testing.T) {
 	}
 }
 
+// TestCheck uses the providers that there are.
+func TestCheck(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "credentials.toml")
+	write(t, path, "[credentials.finam]\nprovider = \"finam\"\nsecret = \"hush-\"\n")
+	if problems, warnings := Check(t.Context(), path); len(problems)+len(warnings) != 0 {
+		t.Errorf("%v, %v", problems, warnings)
+	}
+	write(t, path, "[credentials.finam]\nprovider = \"finam\"\n")
+	if problems, _ := Check(t.Context(), path); len(problems) != 1 || problems[0].Key != "credentials.finam.secret" {
+		t.Errorf("%v", problems)
+	}
+}
+
 func TestDigest(t *testing.T) {
 	if digest(map[string]string{"a": "bc"}) == digest(map[string]string{"ab": "c"}) {
 		t.Error("it does not tell where a name ends")

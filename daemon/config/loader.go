@@ -11,6 +11,10 @@
 // never repeat a line of the file or the value of anything that may hold a secret:
 // urls, proxies and headers included.
 //
+// Secrets are read from their sources along with the file. Keys that are late are
+// another matter: late.go makes a func of each that asks its source when a login
+// needs it, with command.go and totp.go for sources that are no files.
+//
 // A file that has problems changes nothing: Load returns either all credentials or
 // an *Invalid. Every file is opened once, and what is checked is what was opened.
 //
@@ -66,6 +70,7 @@ type Loader struct {
 	gids       []uint32
 	lenient    bool // see reader
 	transports *providers.Transports
+	bench      *bench
 
 	loading sync.Mutex    // one Load at a time
 	loaded  chan struct{} // holds an element when Watch has to look at seen again
@@ -84,6 +89,7 @@ func NewLoader(o Options) *Loader {
 		uid:        uint32(os.Geteuid()),
 		gids:       []uint32{uint32(os.Getegid())},
 		transports: new(providers.Transports),
+		bench:      newBench(),
 		loaded:     make(chan struct{}, 1),
 	}
 	if l.log == nil {
@@ -166,7 +172,7 @@ func (l *Loader) read(ctx context.Context, r *report, files *reader) (*File, err
 		return nil, r.invalid()
 	}
 	check := &checker{
-		report: r, kinds: l.kinds, files: files, names: new(access.Names), transports: l.transports,
+		report: r, kinds: l.kinds, files: files, names: new(access.Names), transports: l.transports, bench: l.bench,
 	}
 	f := check.file(ctx, root)
 	if err := r.invalid(); err != nil {

@@ -61,7 +61,7 @@ func sign(fi fs.FileInfo) signature {
 	if !ok {
 		return signature{}
 	}
-	return signature{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}
+	return signature{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim} //nolint:unconvert // it is a uint32 on MIPS
 }
 
 // signatureOf is the signature of what the path leads to at this moment.

@@ -209,44 +209,6 @@ func isLoopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-func (c *checker) setProxy(s *settings, at string, n *node) {
-	text, ok := c.text(at, n)
-	if !ok {
-		return
-	}
-	if err := checkProxy(text); err != nil {
-		c.problem(n.off, at, "%v", err)
-		return
-	}
-	s.proxy = text
-}
-
-// checkProxy repeats nothing of the proxy, which may hold a password.
-func checkProxy(text string) error {
-	if text == "none" {
-		return nil
-	}
-	if !strings.Contains(text, "://") {
-		text = "http://" + text
-	}
-	u, err := url.Parse(text)
-	if err != nil || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' }) {
-		return errors.New(`is not a URL: write it as http://HOST:PORT, or "none"`)
-	}
-	switch u.Scheme {
-	case "http", "https", "socks5", "socks5h":
-	default:
-		return errors.New("must begin with http://, https://, socks5:// or socks5h://")
-	}
-	if u.Hostname() == "" {
-		return errors.New(`has no host: write it as http://HOST:PORT, or "none"`)
-	}
-	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#") {
-		return errors.New("must end after the host and port")
-	}
-	return nil
-}
-
 func (c *checker) setCA(s *settings, at string, n *node) {
 	path, ok := c.absolute(at, n)
 	if !ok {
@@ -294,13 +256,13 @@ func (c content) get() ([]byte, error) {
 }
 
 // list is `"a", "b" and "c"`.
-func list(names []string, last string) string {
+func list(names []string) string {
 	var b strings.Builder
 	for i, name := range names {
 		switch {
 		case i == 0:
 		case i == len(names)-1:
-			b.WriteString(" " + last + " ")
+			b.WriteString(" and ")
 		default:
 			b.WriteString(", ")
 		}

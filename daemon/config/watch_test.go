@@ -314,6 +314,7 @@ func TestWatch_unreadableDirectory(t *testing.T) {
 	d := dir(t)
 	l := loader(t, d, "[credentials]\n")
 	must(t, os.Chmod(d, 0o300))
+	t.Cleanup(func() { must(t, os.Chmod(d, 0o700)) })
 	load(t, l)
 	w := &watch{Loader: l, poll: pollInterval, patrol: patrolInterval, start: fsnotify.NewWatcher}
 	defer w.close()

@@ -23,6 +23,8 @@ func (k *Keeper) Apply(ctx context.Context, creds []*Credential) (Change, error)
 }
 
 func (k *Keeper) apply(creds []*Credential) (c Change) {
+	k.watches.hold()
+	defer k.watches.release()
 	now := time.Now()
 	named := make(map[string]*Credential, len(creds))
 	cells := make(map[string]*Cell, len(creds))
@@ -77,7 +79,9 @@ func (k *Keeper) place(e *entry, cred *Credential, now time.Time, c *Change) {
 			e.renew = renewAt(e.token.Issued, e.lifetime(), cred.RenewAt, k.random())
 		}
 	}
-	e.refusal = k.refusalOf(e)
+	if e.refusal = k.refusalOf(e); e.refusal != nil && e.remembers(*e.refusal) {
+		k.save(e, nil)
+	}
 }
 
 // assign sets the entry's credential and what follows from it alone.
@@ -95,7 +99,10 @@ func (k *Keeper) assign(e *entry, cred *Credential) {
 // meet takes over what the store remembers of a credential that was not there
 // before: its token only if it belongs to the same identity (I5).
 func (k *Keeper) meet(e *entry, now time.Time) {
-	e.rec.Removed = time.Time{}
+	if !e.rec.Removed.IsZero() { // the next removal starts another day
+		e.rec.Removed = time.Time{}
+		k.save(e, nil)
+	}
 	if e.lost != nil && e.lost.Kind == kindLogin && e.rec.Identity == e.identity && e.mayHaveAsked() {
 		e.codeAsked(e.lost.At)
 	}
@@ -121,7 +128,8 @@ func (k *Keeper) replace(e *entry) {
 	e.rec.Identity = e.identity
 	e.rec.KeepsRefresh, e.rec.NoRefresh = false, false
 	e.rec.Person, e.rec.CodeAsked = false, time.Time{}
-	e.readerNext, e.rec.ReaderWait = time.Time{}, 0
+	e.rec.Issued, e.rec.Expires, e.rec.LastRenewal = time.Time{}, time.Time{}, time.Time{}
+	e.readerNext, e.rec.ReaderNext, e.rec.ReaderWait = time.Time{}, time.Time{}, 0
 	if known {
 		k.save(e, nil)
 	}
@@ -142,6 +150,7 @@ func (k *Keeper) rekey(e *entry) {
 	if e.rec.Account == e.account {
 		return
 	}
+	known := e.rec.Account != ""
 	next, class, detail := e.next, e.rec.Class, e.rec.Detail
 	e.succeeded()
 	if class == providers.Throttled.String() {
@@ -150,6 +159,9 @@ func (k *Keeper) rekey(e *entry) {
 	}
 	e.challenge, e.answer, e.answered = nil, nil, ""
 	e.rec.Account = e.account
+	if known { // what no longer counts is not to come back by a restart
+		k.save(e, nil)
+	}
 }
 
 // remove takes the credential out of service. What the governor remembers of it
@@ -159,6 +171,9 @@ func (k *Keeper) remove(e *entry, now time.Time, c *Change) {
 		c.Removed++
 		k.hosts.drop(e)
 		e.queued = false
+		if fl := e.flight; fl != nil && !fl.stale && fl.kind == kindLogin && e.mayHaveAsked() {
+			e.codeAsked(fl.began)
+		}
 		e.ground()
 		e.cell.retire()
 	}
@@ -171,18 +186,19 @@ func (k *Keeper) remove(e *entry, now time.Time, c *Change) {
 
 // bury ends a removed credential's memory when its day is over.
 func (k *Keeper) bury(e *entry, now time.Time) {
-	if e.rec.Removed.IsZero() {
-		return // not met yet: no file was ever in force
+	if e.rec.Removed.IsZero() || k.entries[e.name] != e {
+		return // not met yet, as no file was ever in force; or buried already
 	}
 	end := now.Add(min(remembered, e.rec.Removed.Add(remembered).Sub(now)))
 	if e.flight == nil && reached(now, end) {
 		k.wake(e, time.Time{})
 		delete(k.entries, e.name)
-		for _, r := range e.rec.Refusals {
-			delete(k.account(r.Account).refusal, r.Request)
-		}
+		k.unlearn(e.rec.Refusals)
 		k.store.Delete(e.name, nil)
 		return
+	}
+	if !e.saveAt.IsZero() && until(now, e.saveAt) < until(now, end) {
+		end = e.saveAt
 	}
 	k.wake(e, now.Add(max(time.Second, until(now, end))))
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokend-project/tokend/daemon/api"
 	"github.com/tokend-project/tokend/store"
 )
 
@@ -67,6 +68,27 @@ func BenchmarkReload(b *testing.B) {
 		creds[1] = &changed
 		if c, err := k.Apply(b.Context(), creds); err != nil || c.Changed != 1 {
 			b.Fatal(c, err)
+		}
+	}
+}
+
+// BenchmarkWatched is what a change of one of 10,000 credentials costs the owner with
+// 100 watches of all that do look, and as many of others that it does not concern.
+func BenchmarkWatched(b *testing.B) {
+	k := &Keeper{}
+	var all []*Watch
+	for i := range 100 {
+		all = append(all, k.Watch())
+		k.Watch(fmt.Sprintf("other%d", i))
+	}
+	from, to := &facts{}, &facts{code: api.CodePending}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		k.watches.saw(fmt.Sprintf("c%d", i%10_000), from, to)
+		if i%100 == 0 {
+			for _, w := range all {
+				w.Take()
+			}
 		}
 	}
 }

@@ -83,9 +83,36 @@ func (k *Keeper) refusalOf(e *entry) *store.Refusal {
 // refuse remembers a refusal of the account, in memory and in the entry's record.
 func (k *Keeper) refuse(e *entry, r store.Refusal) {
 	k.account(r.Account).refusal[r.Request] = r
+	e.remembers(r)
+}
+
+// remembers puts a refusal, which another name may have met with, into the entry's
+// own record; it says whether that was news.
+func (e *entry) remembers(r store.Refusal) bool {
+	if slices.ContainsFunc(e.rec.Refusals, func(have store.Refusal) bool {
+		return have.Account == r.Account && have.Request == r.Request
+	}) {
+		return false
+	}
 	e.rec.Refusals = append(e.rec.Refusals, r)
 	if n := len(e.rec.Refusals); n > refusalsKept {
 		e.rec.Refusals = e.rec.Refusals[n-refusalsKept:]
+	}
+	return true
+}
+
+// unlearn forgets refusals of a record that is gone, unless another has them too.
+func (k *Keeper) unlearn(gone []store.Refusal) {
+	for _, r := range gone {
+		delete(k.account(r.Account).refusal, r.Request)
+	}
+	if len(gone) == 0 {
+		return
+	}
+	for _, other := range k.entries {
+		for _, r := range other.rec.Refusals {
+			k.account(r.Account).refusal[r.Request] = r
+		}
 	}
 }
 

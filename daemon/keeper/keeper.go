@@ -49,7 +49,8 @@ type Keeper struct {
 	stopping chan struct{} // closed when Run's context ends
 	ended    chan struct{} // closed when Run returns
 
-	cells atomic.Pointer[map[string]*Cell] // replaced whole, by a reload only
+	cells   atomic.Pointer[map[string]*Cell] // replaced whole, by a reload only
+	watches watches
 
 	// The owner's; nobody else touches what follows (I1).
 	entries  map[string]*entry
@@ -98,6 +99,9 @@ func (k *Keeper) recall(now time.Time) {
 			e.interrupted(k, now)
 		}
 		k.entries[name] = e
+		if !rec.Removed.IsZero() {
+			k.wake(e, now) // its day goes on
+		}
 	}
 }
 
@@ -121,14 +125,25 @@ func (k *Keeper) Run(ctx context.Context) error {
 			f()
 		case <-timer.C:
 		case <-done:
-			done, k.stopped = nil, true
-			close(k.stopping)
+			done = nil
+			k.halt()
 			graceOver = time.After(k.grace)
 		case <-graceOver:
 			k.abandon()
 			return nil
 		}
 	}
+}
+
+// halt has nothing begin any more, and those who wait for what has not begun know.
+func (k *Keeper) halt() {
+	k.stopped = true
+	close(k.stopping)
+	for _, e := range k.hosts.queue {
+		e.queued = false
+		k.refresh(e)
+	}
+	k.hosts.queue = nil
 }
 
 // abandon cancels what is still in flight when the grace is over.
@@ -163,6 +178,10 @@ func (k *Keeper) work() {
 // it again.
 func (k *Keeper) step(e *entry) {
 	now := time.Now()
+	if !e.saveAt.IsZero() && reached(now, e.saveAt) {
+		e.saveAt = time.Time{}
+		k.save(e, nil)
+	}
 	if e.cred == nil {
 		k.bury(e, now)
 		return
@@ -170,10 +189,6 @@ func (k *Keeper) step(e *entry) {
 	e.expireChallenge(now)
 	if at, ok := e.attemptAt(k, now); ok && reached(now, at) {
 		k.launch(e, now)
-	}
-	if !e.saveAt.IsZero() && reached(now, e.saveAt) {
-		e.saveAt = time.Time{}
-		k.save(e, nil)
 	}
 	k.refresh(e)
 }
@@ -258,6 +273,10 @@ func (k *Keeper) savedAs(e *entry, err error) {
 		if !was {
 			k.tell(e, Event{Kind: EventSaved})
 		}
+	}
+	if e.cred == nil {
+		k.bury(e, time.Now())
+		return
 	}
 	k.refresh(e)
 }

@@ -49,11 +49,12 @@ func (k *Keeper) complain(e *entry, now time.Time) *api.Error {
 // login budget alone. It does not lift a refusal.
 func (k *Keeper) Renew(ctx context.Context, name string, wait time.Duration) (api.Status, *api.Error) {
 	return k.operate(ctx, name, wait, func(e *entry, now time.Time) (bool, *api.Error) {
-		if e.refusal != nil || e.challenge != nil {
+		switch {
+		case e.flight != nil:
+		case e.refusal != nil, e.challenge != nil:
 			return false, e.cell.view.Load().problem(e.name, now)
-		}
-		if err := e.tooSoon(now); err != nil {
-			return false, err
+		case e.tooSoon(now) != nil:
+			return false, e.tooSoon(now)
 		}
 		k.start(e)
 		return false, nil
@@ -87,13 +88,14 @@ func (k *Keeper) Drop(ctx context.Context, name string, wait time.Duration) (api
 		}
 		k.save(e, nil)
 		k.tell(e, Event{Kind: EventDropped})
-		if e.refusal != nil || e.challenge != nil {
+		switch {
+		case e.flight != nil:
+		case e.refusal != nil, e.challenge != nil:
 			k.step(e)
 			return false, e.cell.view.Load().problem(e.name, now)
-		}
-		if err := e.tooSoon(now); err != nil {
+		case e.tooSoon(now) != nil:
 			k.step(e)
-			return false, err
+			return false, e.tooSoon(now)
 		}
 		k.start(e)
 		return false, nil
@@ -115,12 +117,13 @@ func (k *Keeper) operate(ctx context.Context, name string, wait time.Duration, d
 	if c == nil {
 		return api.Status{}, unknown(name)
 	}
-	before := c.view.Load()
+	var before *view
 	var done bool
 	var problem *api.Error
 	// What was asked for is done even if the caller has gone: ctx ends the wait alone.
 	err := k.call(context.WithoutCancel(ctx), func() {
 		problem = unknown(name)
+		before = c.view.Load()
 		k.visit(c, func(e *entry) { done, problem = do(e, time.Now()) })
 	})
 	switch {

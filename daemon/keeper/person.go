@@ -34,6 +34,7 @@ func (e *entry) awaitsOperator(now time.Time) bool {
 // runs out, or the renewal of a token comes due that needs an operator. Zero: never.
 func (e *entry) asksNext(now time.Time) time.Time {
 	switch {
+	case e.flight != nil: // its end tells
 	case e.challenge != nil:
 		return e.challenge.Expires
 	case e.personal() && e.usable(now) && !reached(now, e.renew):

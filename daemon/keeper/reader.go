@@ -26,16 +26,20 @@ func (d Demand) explicit() bool { return d.MinTTL >= 0 }
 // challenge, throttled, short, and unknown if the credential goes meanwhile.
 func (c *Cell) Token(ctx context.Context, d Demand) (*Answer, *api.Error) {
 	now, v := time.Now(), c.view.Load()
-	c.touch(v, now)
+	if v.beyond(d) && !v.removed {
+		return nil, v.short(c.name, now, d)
+	}
+	c.touch(v)
 	if v.enough(now, d) && !v.removed {
 		return v.answer, nil
 	}
 	return c.await(ctx, d, now)
 }
 
-// touch notes that somebody read, and wakes a lazy credential whose token is due.
-func (c *Cell) touch(v *view, now time.Time) {
-	if v.cred.Lazy && !c.read.Load() && !c.read.Swap(true) && v.usable(now) && reached(now, v.renew) {
+// touch notes that somebody read. The first to read a lazy credential's token has the
+// owner plan its renewal.
+func (c *Cell) touch(v *view) {
+	if v.cred.Lazy && !c.read.Load() && !c.read.Swap(true) {
 		go c.keeper.post(func() { c.keeper.visit(c, func(e *entry) { c.keeper.step(e) }) })
 	}
 }
@@ -59,6 +63,12 @@ func (v *view) enough(now time.Time, d Demand) bool {
 	return until(now, v.expires) >= want
 }
 
+// beyond says that the demand is for more than tokens of this credential live: no
+// login could meet it, so none is made.
+func (v *view) beyond(d Demand) bool {
+	return d.explicit() && v.lifetime > 0 && v.lifetime < d.MinTTL && !v.standing()
+}
+
 // await joins or causes a renewal and waits for a token that serves the demand.
 func (c *Cell) await(ctx context.Context, d Demand, start time.Time) (*Answer, *api.Error) {
 	limit := start.Add(d.Wait)
@@ -75,7 +85,7 @@ func (c *Cell) await(ctx context.Context, d Demand, start time.Time) (*Answer, *
 			return nil, unknown(c.name)
 		case v.enough(now, d):
 			return v.answer, nil
-		case d.explicit() && v.lifetime > 0 && v.lifetime < d.MinTTL && !v.standing():
+		case v.beyond(d):
 			return nil, v.short(c.name, now, d)
 		case !asked && v.askable(now, d):
 			asked = true
@@ -93,9 +103,11 @@ func (c *Cell) await(ctx context.Context, d Demand, start time.Time) (*Answer, *
 // standing says that nothing but a person changes how things stand.
 func (v *view) standing() bool { return v.code == api.CodeRefused || v.code == api.CodeChallenge }
 
-// askable says whether asking the owner for a renewal could help.
+// askable says whether asking the owner for a renewal could help. Where none is
+// planned, as with a lazy credential, the view may be old, so it does not tell.
 func (v *view) askable(now time.Time, d Demand) bool {
-	return !v.trying && !v.standing() && !v.backingOff && !v.personal && (d.explicit() || v.cred.Lazy || !v.usable(now))
+	held := v.backingOff && !v.next.IsZero()
+	return !v.trying && !v.standing() && !held && !v.personal && (d.explicit() || v.cred.Lazy || !v.usable(now))
 }
 
 // hopeful says that an attempt is under way, or comes before the limit.
@@ -111,7 +123,7 @@ func (c *Cell) settleFor(now time.Time, d Demand, held bool) (*Answer, *api.Erro
 		return v.answer, nil
 	case !v.usable(now):
 		return nil, c.problem(now)
-	case held:
+	case held && v.code == "" && !reached(now, v.readerNext):
 		return nil, overdone(name, until(now, v.readerNext))
 	}
 	return nil, v.short(name, now, d)
@@ -124,8 +136,7 @@ func (k *Keeper) demand(e *entry, d Demand) (held bool) {
 	switch {
 	case e.flight != nil, e.queued, e.refusal != nil, e.challenge != nil, e.personal(), e.asked != askNone:
 		return false
-	case e.rec.Failures > 0 && !reached(now, e.next):
-		return false
+	case e.rec.Failures > 0 && !reached(now, e.next): // but now it is planned
 	case !e.usable(now):
 		e.asked = askReader
 	case d.explicit() && !reached(now, e.readerMay(now)):
@@ -144,11 +155,12 @@ type waiter struct {
 	ctx      context.Context
 	limit    time.Time
 	stopping <-chan struct{}
+	ended    <-chan struct{}
 	timer    *time.Timer
 }
 
 func (k *Keeper) waiter(ctx context.Context, limit time.Time) *waiter {
-	return &waiter{ctx: ctx, limit: limit, stopping: k.stopping, timer: time.NewTimer(longestSleep)}
+	return &waiter{ctx: ctx, limit: limit, stopping: k.stopping, ended: k.ended, timer: time.NewTimer(longestSleep)}
 }
 
 func (w *waiter) stop() { w.timer.Stop() }
@@ -166,6 +178,8 @@ func (w *waiter) wait(v *view) bool {
 	case <-v.replaced:
 	case <-w.timer.C:
 	case <-w.ctx.Done():
+		return false
+	case <-w.ended:
 		return false
 	case <-w.stopping:
 		if !v.trying {

@@ -53,8 +53,16 @@ type reread struct {
 	secrets  [32]byte
 }
 
-// launch starts the entry's renewal, or queues it if its host has no place.
+// launch starts the entry's renewal, or queues it if its host has no place. A login
+// that was refused meanwhile, under another name, is not made.
 func (k *Keeper) launch(e *entry, now time.Time) {
+	if r := k.refusalOf(e); r != nil && e.kind(now) == kindLogin {
+		e.refusal, e.asked = r, askNone
+		e.remembers(*r)
+		k.save(e, nil)
+		k.tell(e, Event{Kind: EventRefused, Outcome: r.Class, Err: errors.New(r.Detail)})
+		return
+	}
 	if !k.hosts.take(e.cred.Host) {
 		e.queued = true
 		k.hosts.queue = append(k.hosts.queue, e)
@@ -69,7 +77,6 @@ func (k *Keeper) launch(e *entry, now time.Time) {
 	k.flights++
 	if fl.kind != kindRefresh {
 		k.account(e.account).spend(now, e.cred.Kind.Logins)
-		e.login = false
 	}
 	if fl.kind == kindLogin {
 		e.challenge, e.answered = nil, ""
@@ -184,6 +191,11 @@ func (k *Keeper) bring(fl *flight, t providers.Token, now time.Time) {
 		e.rec.Person = fl.kind == kindAnswer
 	}
 	e.note(t, account, now)
+	k.write(fl, t)
+}
+
+// write has the token of a flight written down, and published then.
+func (k *Keeper) write(fl *flight, t providers.Token) {
 	arrived := false
 	arrive := func(err error) {
 		if !arrived {
@@ -194,7 +206,7 @@ func (k *Keeper) bring(fl *flight, t providers.Token, now time.Time) {
 	patience := time.AfterFunc(durableWait, func() {
 		k.post(func() { arrive(errSlowStore) })
 	})
-	k.save(e, func(err error) {
+	k.save(fl.entry, func(err error) {
 		patience.Stop()
 		arrive(err)
 	})
@@ -211,6 +223,11 @@ func (k *Keeper) arrive(fl *flight, t providers.Token, err error) {
 		k.step(e)
 		return
 	}
+	if e.rec.Token == "" { // dropped by an operator while this one was being written
+		e.note(t, fl.account, now)
+		k.write(fl, t)
+		return
+	}
 	if errors.Is(err, errSlowStore) && e.saved {
 		e.saved = false
 		k.tell(e, Event{Kind: EventUnsaved, Err: err})
@@ -219,16 +236,12 @@ func (k *Keeper) arrive(fl *flight, t providers.Token, err error) {
 		e.rec.ReaderWait = 0
 	}
 	skewed := t.Skew.Abs() > skewTold && e.token.Skew.Abs() <= skewTold
-	if e.rec.Token == "" { // dropped by an operator while this one was being written
-		e.note(t, fl.account, now)
-		k.save(e, nil)
-	}
 	e.challenge, e.answered = nil, ""
 	e.take(k, t)
 	e.cell.read.Store(false)
 	e.tokens++
-	if e.account != fl.account && fl.kind != kindRefresh {
-		e.login = true // the secrets changed while this login was under way
+	if fl.kind != kindRefresh {
+		e.login = e.account != fl.account // the secrets changed while this login was under way
 	}
 	k.end(e)
 	k.tell(e, Event{Kind: EventRenewed, Outcome: fl.kind, Due: e.renew})
@@ -260,14 +273,15 @@ func (k *Keeper) fail(fl *flight, err *providers.Error, second *reread, now time
 			e.answered = "the answer may not have arrived: " + err.Error()
 			return // the question stands as long as its ticket does
 		}
-		if fl.kind == kindRefresh && err.Sent && !e.rec.KeepsRefresh && class == providers.Transient {
+		unknown := err.Sent && (class == providers.Transient || class == providers.Malformed)
+		if fl.kind == kindRefresh && unknown && !e.rec.KeepsRefresh {
 			e.spendRefresh() // it may have been rotated, and its successor is lost
-		}
-		if e.account != fl.account && fl.kind != kindRefresh && class != providers.Throttled {
-			return // the secrets changed meanwhile: what the old ones led to does not count
 		}
 		if fl.kind == kindLogin && err.Sent && class == providers.Transient && e.mayHaveAsked() {
 			e.codeAsked(fl.began)
+		}
+		if e.account != fl.account && fl.kind != kindRefresh && class != providers.Throttled {
+			return // the secrets changed meanwhile: what the old ones led to does not count
 		}
 		e.failed(k, now, err)
 		k.tell(e, Event{Kind: EventFailed, Outcome: class.String(), Err: err, Due: e.next})
@@ -278,13 +292,14 @@ func (k *Keeper) fail(fl *flight, err *providers.Error, second *reread, now time
 // it says that the answer was wrong.
 func (k *Keeper) challenged(fl *flight, c *providers.Challenge) {
 	e := fl.entry
+	if fl.kind != kindAnswer {
+		e.codeAsked(fl.began)
+	}
 	if e.account != fl.account {
 		return // the secrets changed meanwhile: this ticket is not theirs
 	}
 	if fl.kind == kindAnswer {
 		e.answered = "the answer was not taken"
-	} else {
-		e.codeAsked(fl.began)
 	}
 	e.challenge = c
 	e.succeeded() // whatever failed before, the provider answers
@@ -317,5 +332,6 @@ func (k *Keeper) turnedDown(fl *flight, err *providers.Error, second *reread, no
 		return
 	}
 	e.rec.Failures++
+	e.rec.Streak, e.rec.Class, e.rec.Detail = 0, r.Class, r.Detail
 	k.tell(e, Event{Kind: EventRefused, Outcome: err.Class.String(), Err: err})
 }

@@ -148,7 +148,8 @@ type rig struct {
 	path   string
 	store  *store.Store
 	stop   func()
-	noSave bool // start without the store's writer
+	write  func() // starts the store's writer
+	noSave bool   // start without that
 
 	mu     sync.Mutex
 	events []Event
@@ -189,8 +190,9 @@ func (r *rig) startIdle() {
 	keeping, stopKeeper := context.WithCancel(context.Background())
 	writing, stopStore := context.WithCancel(context.Background())
 	wg.Go(func() { r.Keeper.Run(keeping) })
+	r.write = func() { writer.Go(func() { s.Run(writing) }) }
 	if !r.noSave {
-		writer.Go(func() { s.Run(writing) })
+		r.write()
 	}
 	r.stop = func() {
 		r.stop = nil

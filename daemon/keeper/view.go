@@ -35,6 +35,7 @@ type view struct {
 type facts struct {
 	cred        *Credential
 	state       api.State
+	alive       bool // the token, when this was written: that it dies is news
 	token       providers.Secret
 	issued      time.Time
 	expires     time.Time
@@ -81,7 +82,11 @@ func (c *Cell) Rules() access.Rules { return c.view.Load().cred.Rules }
 func (c *Cell) Status() api.Status { return c.view.Load().status(c.name, time.Now()) }
 
 // show replaces the view and wakes who waits on the old one.
-func (c *Cell) show(v *view) { close(c.view.Swap(v).replaced) }
+func (c *Cell) show(v *view) {
+	old := c.view.Swap(v)
+	close(old.replaced)
+	c.keeper.watches.saw(c.name, &old.facts, &v.facts)
+}
 
 // retire tells who waits that the credential is gone.
 func (c *Cell) retire() {
@@ -102,7 +107,7 @@ func (k *Keeper) Cells() []*Cell {
 func (e *entry) facts(k *Keeper, now time.Time) facts {
 	code, detail := e.say(now)
 	f := facts{
-		cred: e.cred, state: e.state(now), token: e.token.Value,
+		cred: e.cred, state: e.state(now), alive: e.usable(now), token: e.token.Value,
 		issued: e.token.Issued, expires: e.token.Expires, renew: e.renew, lifetime: e.lifetime(),
 		lastRenewal: e.rec.LastRenewal, failures: e.rec.Failures, saved: e.saved, skew: e.token.Skew,
 		code: code, detail: detail, challenge: e.challenge, personal: e.personal(),

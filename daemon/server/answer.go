@@ -19,6 +19,7 @@ var (
 	typeJSON    = []string{"application/json"}
 	typeProblem = []string{"application/problem+json"}
 	typeText    = []string{"text/plain; charset=utf-8"}
+	typeLines   = []string{"application/x-ndjson"}
 	noStore     = []string{"no-store"}
 	varyAccept  = []string{"Accept"}
 )

@@ -34,6 +34,7 @@ type call struct {
 	name       string // of the credential, as asked for
 	credential string // the same, once there is one of that name
 	demand     keeper.Demand
+	watched    []string // names to watch; none: all
 	bodyRead   bool
 	answered   bool
 }
@@ -106,7 +107,7 @@ func (c *call) query() *api.Error {
 		if err != nil || i < 0 {
 			return api.Errorf(api.CodeUsage, "%s has no parameter %.64q", c.route.path, escaped)
 		}
-		if seen&(1<<i) != 0 {
+		if seen&(1<<i) != 0 && key != "name" {
 			return api.Errorf(api.CodeUsage, "the parameter %s is given twice", key)
 		}
 		seen |= 1 << i
@@ -121,6 +122,9 @@ func (c *call) parameter(key, escaped string) *api.Error {
 	text, err := url.QueryUnescape(escaped)
 	if err != nil {
 		return api.Errorf(api.CodeUsage, "%s=%.64q is escaped badly", key, escaped)
+	}
+	if key == "name" {
+		return c.watchedToo(text)
 	}
 	d, err := time.ParseDuration(text)
 	switch {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/tokend-project/tokend/daemon/access"
@@ -74,16 +75,22 @@ func (c *call) list() *api.Error {
 }
 
 func (c *call) status() *api.Error {
-	cell, problem := c.cell()
+	cell, problem := c.visible()
 	if problem != nil {
-		return problem
-	}
-	allowed, why := cell.Rules().Status(c.conn.peer)
-	if problem := c.decided(allowed, why, "see the status of "+c.name); problem != nil {
 		return problem
 	}
 	c.ok(cell.Status())
 	return nil
+}
+
+// visible is cell for callers who may see the status.
+func (c *call) visible() (*keeper.Cell, *api.Error) {
+	cell, problem := c.cell()
+	if problem != nil {
+		return nil, problem
+	}
+	allowed, why := cell.Rules().Status(c.conn.peer)
+	return cell, c.decided(allowed, why, "see the status of "+c.name)
 }
 
 // fingerprints are what a reader may report: anything else would be taken for a
@@ -112,6 +119,19 @@ func (c *call) renew() *api.Error {
 func (c *call) retry() *api.Error { return c.plain("retry", c.server.Keeper.Retry) }
 
 func (c *call) drop() *api.Error { return c.plain("drop", c.server.Keeper.Drop) }
+
+func (c *call) answer() *api.Error {
+	var request api.AnswerRequest
+	if problem := c.body(&request); problem != nil {
+		return problem
+	}
+	if strings.TrimSpace(request.Answer) == "" {
+		return api.Errorf(api.CodeUsage, "there is no answer in the body: write {\"answer\":\"CODE\"}")
+	}
+	return c.operate("answer", func(ctx context.Context, name string, wait time.Duration) (api.Status, *api.Error) {
+		return c.server.Keeper.Answer(ctx, name, request.Answer, wait)
+	})
+}
 
 // action is one of the keeper's operator verbs.
 type action func(ctx context.Context, name string, wait time.Duration) (api.Status, *api.Error)
@@ -157,7 +177,7 @@ func (c *call) reload() *api.Error {
 func (c *call) whoami() *api.Error {
 	p := c.conn.peer
 	doc := api.Whoami{
-		UID: p.UID, User: c.server.Names.User(p.UID), GID: p.GID, GIDs: append([]uint32{}, p.Groups...), PID: p.PID,
+		UID: p.UID, User: c.server.Names.User(p.UID), GID: p.GID, GIDs: append([]uint32{p.GID}, p.Groups...), PID: p.PID,
 		Grants: []api.Grant{},
 	}
 	for _, cell := range c.server.Keeper.Cells() {

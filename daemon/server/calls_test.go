@@ -27,6 +27,7 @@ func TestRights(t *testing.T) {
 		{"POST", "/v1/credentials/a/renew", "{}", []int{2000}},
 		{"POST", "/v1/credentials/a/retry", "", []int{2000}},
 		{"POST", "/v1/credentials/a/drop", "", []int{2000}},
+		{"POST", "/v1/credentials/a/answer", `{"answer":"123456"}`, []int{2000}},
 		{"POST", "/v1/reload", "", []int{3000}},
 		{"GET", "/metrics", "", []int{4000}},
 		{"GET", "/v1/credentials", "", []int{1001, 2000, 3000, 4000, 5000, 65534}},
@@ -107,9 +108,9 @@ func TestWhoami(t *testing.T) {
 		}
 	}, credential(t, "a", tokens("x")))
 	for uid, want := range map[int]string{
-		0:          `{"uid":0,"user":"root","gid":0,"gids":[],"pid":77,"grants":[{"name":"a","rights":["read","operate","observe"],"rule":"root"}]}`,
-		1001:       `"gid":1001,"gids":[27,4],"pid":77,"grants":[{"name":"a","rights":["read"],"rule":"user:1001"}]}`,
-		4294967290: `{"uid":4294967290,"gid":4294967290,"gids":[],"pid":77,"grants":[]}`,
+		0:          `{"uid":0,"user":"root","gid":0,"gids":[0],"pid":77,"grants":[{"name":"a","rights":["read","operate","observe"],"rule":"root"}]}`,
+		1001:       `"gid":1001,"gids":[1001,27,4],"pid":77,"grants":[{"name":"a","rights":["read"],"rule":"user:1001"}]}`,
+		4294967290: `{"uid":4294967290,"gid":4294967290,"gids":[4294967290],"pid":77,"grants":[]}`,
 	} {
 		if got := f.do(t, uid, "GET", "/v1/whoami", "").body; !strings.HasSuffix(got, want+"\n") {
 			t.Errorf("got  %swant %s", got, want)
@@ -154,7 +155,7 @@ func TestReady(t *testing.T) {
 	})
 	for path, want := range map[string]int{
 		"GET /v1/health": 200, "POST /v1/reload": 200, "GET /v1/tokens/a": 422, "GET /v1/credentials": 422, "GET /v1/whoami": 422,
-		"GET /metrics": 422, "POST /v1/credentials/a/drop": 422, "GET /v1/nothing": 400,
+		"GET /metrics": 422, "POST /v1/credentials/a/drop": 422, "GET /v1/watch": 422, "GET /v1/nothing": 400,
 	} {
 		method, target, _ := strings.Cut(path, " ")
 		if a := f.do(t, 0, method, target, ""); a.StatusCode != want {

@@ -20,7 +20,7 @@
 //   - 10 s for a whole request from its first byte, and for a new connection's first
 //     byte; 2 min of silence between two requests. Waiting for a token is not limited
 //     by these.
-//   - 30 s for each write.
+//   - 30 s for each write, those of a watch included.
 //   - 4,096 connections of one uid, 16,384 in all, less with a low limit on open
 //     files; 64 of them are kept for root and the uid that runs tokend. Over its
 //     limit, a uid's longest idle connection is closed; if none is idle, the new one
@@ -33,4 +33,18 @@
 // JSON; errors are always problems in JSON. Answers of the socket are never stored
 // by a cache (no-store), but a client may keep a token and ask with If-None-Match
 // whether there is another.
+//
+// # Watches
+//
+// A watch is one goroutine. The keeper wakes it with the names of credentials that
+// changed, a set and not a queue; for each of them it looks at how things stand by
+// now, asks the rules again, and writes a line if that is news to its caller, of which
+// it keeps a hash. So a slow caller holds up nobody, costs no memory, and finds the
+// newest status of each name when it reads on; and the renewal of one of 10,000
+// credentials costs each of 100 watches one look at that one. Only a reload, which may
+// change everybody's rights, has them look at everything.
+//
+// A name asked for that is not there, or not for this caller, is said to be removed,
+// and appears when it comes. If that is so of all names asked for at the beginning,
+// it is more likely a mistake, and the call is refused with the problem of the first.
 package server

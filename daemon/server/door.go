@@ -27,6 +27,7 @@ type limits struct {
 	read  time.Duration // for a whole request
 	write time.Duration // for each write
 	idle  time.Duration // between two requests
+	beat  time.Duration // of silence in a watch
 }
 
 // defaultLimits are those of a process that may have so many files open. Up to 256
@@ -35,7 +36,7 @@ func defaultLimits(files int) limits {
 	total := min(16384, files-min(256, files/2))
 	return limits{
 		perUID: min(4096, max(1, total/4)), total: total, reserved: min(64, total/4),
-		read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute,
+		read: 10 * time.Second, write: 30 * time.Second, idle: 2 * time.Minute, beat: 30 * time.Second,
 	}
 }
 
@@ -64,7 +65,8 @@ type door struct {
 	peerOf    func(*net.UnixConn) (access.Peer, error)
 	log       *slog.Logger
 	born      time.Time
-	farewells chan struct{} // a slot for each refused connection that is seen off
+	stopping  <-chan struct{} // closed when watches have to end
+	farewells chan struct{}   // a slot for each refused connection that is seen off
 	busy      rate.Sometimes
 	inside    sync.WaitGroup // connections and farewells
 
@@ -86,8 +88,9 @@ func newDoor(l net.Listener, s *Server) *door {
 // conn is a connection whose caller is known.
 type conn struct {
 	*net.UnixConn
-	peer  access.Peer
-	write time.Duration
+	peer     access.Peer
+	write    time.Duration
+	stopping <-chan struct{}
 	// quiet is when the latest request was answered, or the connection made, in
 	// nanoseconds of the door's life; inCall during a call, closing once the
 	// connection had to make room.
@@ -154,7 +157,7 @@ func (d *door) identify(nc net.Conn) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{UnixConn: uc, peer: peer, write: d.limits.write}
+	c := &conn{UnixConn: uc, peer: peer, write: d.limits.write, stopping: d.stopping}
 	c.quiet.Store(d.now())
 	return c, nil
 }

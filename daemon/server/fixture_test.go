@@ -256,7 +256,7 @@ func tokens(values ...string) login {
 func credential(t testing.TB, name string, p providers.Provider) *keeper.Credential {
 	return &keeper.Credential{
 		Name: name, Provider: p, RenewAt: 0.75, Host: name,
-		Kind:     &providers.Kind{Name: "test", RenewAt: 0.75, Logins: 12},
+		Kind:     &providers.Kind{Name: "test", RenewAt: 0.75, Logins: 6000},
 		Headers:  []providers.Header{{Name: "Authorization", Format: "Bearer {token}"}},
 		Rules:    rules(t, "user:1001", "user:2000", "user:4000"),
 		Identity: [32]byte{1, name[0]}, Secrets: [32]byte{2, name[0]},

@@ -17,10 +17,11 @@ type route struct {
 	serve  func(*call) *api.Error
 }
 
-// The parameters of calls that wait.
+// The parameters of calls that wait, and of the watch.
 var (
 	forToken   = []string{"min_ttl", "wait"}
 	forRenewal = []string{"wait"}
+	forWatch   = []string{"name"}
 )
 
 // The calls: those at a fixed path, the one for a token, and those on one
@@ -28,6 +29,7 @@ var (
 var (
 	fixed = map[string]*route{
 		"/v1/credentials": {"/v1/credentials", http.MethodGet, nil, false, (*call).list},
+		"/v1/watch":       {"/v1/watch", http.MethodGet, forWatch, false, (*call).watch},
 		"/v1/reload":      {"/v1/reload", http.MethodPost, nil, true, (*call).reload},
 		"/v1/whoami":      {"/v1/whoami", http.MethodGet, nil, false, (*call).whoami},
 		"/v1/health":      {"/v1/health", http.MethodGet, nil, true, (*call).health},
@@ -35,10 +37,11 @@ var (
 	}
 	token        = &route{"/v1/tokens/{name}", http.MethodGet, forToken, false, (*call).token}
 	onCredential = map[string]*route{
-		"":       {"/v1/credentials/{name}", http.MethodGet, nil, false, (*call).status},
-		"/renew": {"/v1/credentials/{name}/renew", http.MethodPost, forRenewal, false, (*call).renew},
-		"/retry": {"/v1/credentials/{name}/retry", http.MethodPost, forRenewal, false, (*call).retry},
-		"/drop":  {"/v1/credentials/{name}/drop", http.MethodPost, forRenewal, false, (*call).drop},
+		"":        {"/v1/credentials/{name}", http.MethodGet, nil, false, (*call).status},
+		"/renew":  {"/v1/credentials/{name}/renew", http.MethodPost, forRenewal, false, (*call).renew},
+		"/retry":  {"/v1/credentials/{name}/retry", http.MethodPost, forRenewal, false, (*call).retry},
+		"/answer": {"/v1/credentials/{name}/answer", http.MethodPost, forRenewal, false, (*call).answer},
+		"/drop":   {"/v1/credentials/{name}/drop", http.MethodPost, forRenewal, false, (*call).drop},
 	}
 )
 

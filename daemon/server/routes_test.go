@@ -26,6 +26,7 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/v1/credentials/a/retry", 403},
 		{"POST", "/v1/credentials/a/drop", 403},
 		{"POST", "/v1/credentials/b/drop", 404},
+		{"GET", "/v1/watch?name=a", 403},
 		{"POST", "/v1/reload", 403},
 		{"GET", "/v1/whoami", 200},
 		{"GET", "/v1/health", 200},
@@ -54,7 +55,7 @@ func TestRoutes_none(t *testing.T) {
 		"GET http://tokend//v1/tokens/a", "GET http://tokend", "GET mailto:a",
 		"HEAD /v1/tokens/a", "POST /v1/tokens/a", "OPTIONS /v1/tokens/a", "OPTIONS *", "GET *", "CONNECT tokend:80", "CONNECT /v1/tokens/a",
 		"PUT /v1/credentials", "DELETE /v1/credentials/a", "GET /v1/credentials/a/renew", "GET /v1/reload", "POST /v1/health",
-		"get /v1/health", "TRACE /v1/whoami", "POST /metrics",
+		"get /v1/health", "TRACE /v1/whoami", "POST /metrics", "POST /v1/watch", "HEAD /v1/watch", "GET /v1/watch/", "GET /v1/watch/a", "GET /v1/credentials/a/answer",
 	} {
 		method, target, _ := strings.Cut(line, " ")
 		a := f.do(t, 0, method, target, "")

@@ -66,8 +66,8 @@ func New(cfg Config) *Server {
 	return &Server{Config: cfg, limits: defaultLimits(openFiles()), peerOf: access.PeerOf}
 }
 
-// Run answers until ctx ends, then lets the calls in flight finish within the grace
-// and returns nil. It closes the listener, which must hand out *net.UnixConn. Any
+// Run answers until ctx ends, then ends the watches, lets the other calls in flight
+// finish within the grace and returns nil. It closes the listener, which must hand out *net.UnixConn. Any
 // other end is an error. Calls that wait for a token end when the keeper's context
 // does, so end that one together with ctx.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
@@ -75,6 +75,8 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	d := newDoor(l, s)
+	stopping := make(chan struct{})
+	d.stopping = stopping
 	hs := s.http(calls, d)
 	var failed error
 	served := make(chan struct{})
@@ -90,6 +92,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		<-served // no new connections from here on
 		failed = nil
 	}
+	close(stopping)
 	d.closeSilent()
 	grace, cancel := context.WithTimeout(calls, s.Grace)
 	defer cancel()
