@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -120,18 +121,36 @@ func (w *watch) concerns(e fsnotify.Event) bool {
 	return w.wanted[filepath.Clean(dir)][name] || w.wanted[e.Name] != nil
 }
 
-// arm watches the directories that the trails lead through now, and no others.
+// arm watches the directories that the trails lead through now, and no others. What
+// appears on a trail before the directory above it is watched is no event: so the
+// trails are walked again until they lead through nothing new, or somebody plays
+// with us; then the patrol has to do.
 func (w *watch) arm() {
-	w.wanted = make(map[string]map[string]bool)
+	var err error
+	w.wanted = w.walk()
+	for range 10 {
+		err = w.watchAll()
+		now := w.walk()
+		if maps.EqualFunc(now, w.wanted, maps.Equal) {
+			break
+		}
+		w.wanted = now
+	}
+	w.say(err)
+}
+
+// walk is where the trails lead through now: directory → names in it.
+func (w *watch) walk() map[string]map[string]bool {
+	wanted := make(map[string]map[string]bool)
 	for path := range w.lastSeen() {
 		trail(path, func(dir, name string) {
-			if w.wanted[dir] == nil {
-				w.wanted[dir] = make(map[string]bool)
+			if wanted[dir] == nil {
+				wanted[dir] = make(map[string]bool)
 			}
-			w.wanted[dir][name] = true
+			wanted[dir][name] = true
 		})
 	}
-	w.say(w.watchAll())
+	return wanted
 }
 
 // watchAll brings the kernel's watches in line with what is wanted.
