@@ -15,7 +15,9 @@ func overview() []byte {
 	var b bytes.Buffer
 	b.WriteString("usage: tokenctl VERB [NAME] [flags]\n\nverbs:\n")
 	for _, v := range verbs() {
-		fmt.Fprintf(&b, "  %-15s %s\n", strings.TrimSpace(v.name+" "+v.args), v.help)
+		if !v.hidden() {
+			row(&b, v.name+" "+v.args, v.help, 16)
+		}
 	}
 	b.WriteString("\nflags of every verb:\n")
 	flags(&b, newFlags("", &options{}, nil))
@@ -37,8 +39,17 @@ func describe(v *verb, fs *flag.FlagSet) []byte {
 func flags(b *bytes.Buffer, fs *flag.FlagSet) {
 	fs.VisitAll(func(f *flag.Flag) {
 		value, text := flag.UnquoteUsage(f)
-		fmt.Fprintf(b, "  %-19s %s\n", strings.TrimSpace(dashed(f.Name)+" "+value), text)
+		row(b, dashed(f.Name)+" "+value, text, 20)
 	})
+}
+
+// row is one line of two columns; where the first is too wide, two lines.
+func row(b *bytes.Buffer, left, right string, width int) {
+	if left = strings.TrimSpace(left); len(left) >= width {
+		left += "\n  " + strings.Repeat(" ", width-1)
+		width = 0
+	}
+	fmt.Fprintf(b, "  %-*s %s\n", width-1, left, right)
 }
 
 // dashed is a flag as people write it.

@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -41,6 +42,12 @@ type verb struct {
 	run              func(*call) error
 }
 
+// wraps says whether the verb runs another command, which follows "--".
+func (v *verb) wraps() bool { return strings.Contains(v.args, " -- ") }
+
+// hidden says whether the verb is for programs alone.
+func (v *verb) hidden() bool { return v.help == "" }
+
 // option adds one flag to a verb.
 type option func(*flag.FlagSet, *options)
 
@@ -56,6 +63,8 @@ type call struct {
 	ctx    context.Context
 	opt    options
 	names  []string
+	argv   []string // of the command to run
+	wraps  bool     // the exit code is that of another command, and ours is 125
 	client *api.Client
 	raw    []byte       // the last answer, as the socket gave it
 	out    bytes.Buffer // for standard output
@@ -83,7 +92,11 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
-	return report(err)
+	code := report(err)
+	if _, ours := errors.AsType[*notRun](err); c.wraps && !ours {
+		return exitWrapper
+	}
+	return code
 }
 
 // dispatch runs the verb of the command line.
@@ -94,6 +107,7 @@ func (c *call) dispatch(args []string) error {
 		c.out.Write(overview())
 		return nil
 	case err != nil:
+		c.wraps = slices.Contains(args, "exec") // the verb comes after what could not be read
 		return badFlag(err, fs, "tokenctl --help")
 	case fs.NArg() == 0:
 		return usagef("tokenctl --help", "which verb?")
@@ -103,6 +117,11 @@ func (c *call) dispatch(args []string) error {
 		return err
 	}
 	rest := fs.Args()[1:]
+	if c.wraps = v.wraps(); c.wraps {
+		if i := slices.Index(rest, "--"); i >= 0 {
+			rest, c.argv = rest[:i], rest[i+1:]
+		}
+	}
 	fs = newFlags(v.name, &c.opt, v.flags)
 	help := "tokenctl " + v.name + " --help"
 	c.names, err = parse(fs, rest)
@@ -125,17 +144,29 @@ func (c *call) do(v *verb) error {
 		Sockets: api.Sockets(c.opt.socket, os.Getenv),
 		Raw:     func(answer []byte) { c.raw = answer },
 	}
-	limit := patience + 10*time.Second // the daemon's default wait
-	if c.opt.wait.set {
-		limit = patience + c.opt.wait.d
-	}
-	if c.opt.timeout.set {
-		limit = c.opt.timeout.d
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), c.limit())
 	defer cancel()
 	c.ctx = ctx
 	return v.run(c)
+}
+
+// limit is how long one call may take.
+func (c *call) limit() time.Duration {
+	switch {
+	case c.opt.timeout.set:
+		return c.opt.timeout.d
+	case c.opt.wait.set:
+		return patience + c.opt.wait.d
+	}
+	return patience + 10*time.Second // the daemon's default wait
+}
+
+// endless is the context of a verb that nothing but --timeout ends.
+func (c *call) endless() (context.Context, context.CancelFunc) {
+	if c.opt.timeout.set {
+		return context.WithTimeout(context.Background(), c.opt.timeout.d)
+	}
+	return context.WithCancel(context.Background())
 }
 
 // newFlags makes the flags of a verb; those of every verb may also stand before it.
@@ -216,7 +247,7 @@ func (d *duration) pointer() *time.Duration {
 
 // say writes a line to standard error. Where even that fails nobody is left to tell.
 func say(text string) {
-	io.WriteString(os.Stderr, "tokenctl: "+clean(text)+"\n")
+	fmt.Fprint(os.Stderr, "tokenctl: "+clean(text)+"\n")
 }
 
 // report says what went wrong, and returns the exit code of it.
@@ -224,6 +255,10 @@ func report(err error) int {
 	var silent exitCode
 	if errors.As(err, &silent) {
 		return int(silent)
+	}
+	if n, ok := errors.AsType[*notRun](err); ok {
+		say(n.Error())
+		return n.code
 	}
 	var e *api.Error
 	if !errors.As(err, &e) {

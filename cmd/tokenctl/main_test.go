@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -54,7 +57,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	err := ts.Exec(args[1], args[2:]...)
 	code := 0
-	if exit, ok := err.(*exec.ExitError); ok {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		code = exit.ExitCode()
 	} else if err != nil {
 		ts.Fatalf("%v", err)
@@ -66,8 +69,10 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 
 // daemon starts a server on $WORK/s that answers as the file says, a line for each
 // call: METHOD TARGET STATUS BODY. The status "bytes" answers with the body as it
-// is, a quoted Go string, and closes; "silence" never answers. {+14m} in a body is
-// the time in 14 minutes. What was asked is in $WORK/requests.
+// is, a quoted Go string, and closes; "silence" never answers; "lines" is a
+// watch that has the JSON values of the body, a line each, and goes on in silence,
+// "ending" one that ends then; "echo" writes the headers that came to headers-seen. {+14m} in a body is the time in 14
+// minutes. What was asked is in $WORK/requests.
 func daemon(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: daemon FILE")
@@ -123,6 +128,21 @@ func (d *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case a[0] == "silence":
 		<-r.Context().Done()
+	case a[0] == "lines" || a[0] == "ending":
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		for values := json.NewDecoder(strings.NewReader(text)); values.More(); {
+			var line json.RawMessage
+			values.Decode(&line)
+			w.Write(append(line, '\n'))
+		}
+		http.NewResponseController(w).Flush()
+		if a[0] == "lines" {
+			<-r.Context().Done()
+		}
+	case a[0] == "echo":
+		var seen bytes.Buffer
+		r.Header.Write(&seen)
+		os.WriteFile(filepath.Join(filepath.Dir(d.log), "headers-seen"), bytes.ReplaceAll(seen.Bytes(), []byte("\r"), nil), 0o600)
 	case err != nil:
 		conn, _, _ := w.(http.Hijacker).Hijack()
 		raw, _ := strconv.Unquote(text)
@@ -138,11 +158,7 @@ func (d *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // A socket that lets us not connect is exit 7. Modes do not stop root, so it runs
 // tokenctl under another uid.
 func TestDenied(t *testing.T) {
-	dir, err := os.MkdirTemp("", "tokenctl") // t.TempDir is closed to others
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := t.TempDir()
 	program, socket := filepath.Join(dir, "tokenctl"), filepath.Join(dir, "s")
 	data, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
@@ -156,7 +172,7 @@ func TestDenied(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	for path, mode := range map[string]os.FileMode{dir: 0o755, socket: 0} {
+	for path, mode := range map[string]os.FileMode{filepath.Dir(dir): 0o755, dir: 0o755, socket: 0} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}

@@ -5,10 +5,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 	"unicode"
-	"unsafe"
+
+	"golang.org/x/term"
 
 	"github.com/tokend-project/tokend/daemon/api"
 )
@@ -22,12 +22,11 @@ type screen struct {
 // screenOf asks the terminal behind the file for its width; what is no terminal
 // gets everything, and no colour. See no-color.org for NO_COLOR.
 func screenOf(file *os.File, getenv func(string) string) screen {
-	var size struct{ rows, columns, x, y uint16 }
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, file.Fd(), syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
-	if errno != 0 {
+	columns, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
 		return screen{}
 	}
-	return screen{int(size.columns), getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"}
+	return screen{columns, getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"}
 }
 
 // colours of the states, as SGR parameters of ECMA-48.
@@ -50,31 +49,6 @@ func (s screen) paint(state api.State, text string) string {
 		return text
 	}
 	return "\x1b[" + colour(state) + "m" + text + "\x1b[0m"
-}
-
-func (c *call) printToken(t *api.Token) error {
-	c.out.WriteString(t.Token + "\n")
-	return nil
-}
-
-func (c *call) printJSON(*api.Token) error {
-	c.printRaw()
-	return nil
-}
-
-// printHeaders prints a line for each header. A line break within one would be
-// another header to whoever reads the lines.
-func (c *call) printHeaders(t *api.Token) error {
-	if len(t.Headers) == 0 {
-		return api.Errorf(api.CodeInternal, "the daemon's answer has no headers").For(t.Name)
-	}
-	for _, h := range t.Headers {
-		if strings.ContainsAny(h.Name+h.Value, "\r\n\x00") {
-			return api.Errorf(api.CodeInternal, "the daemon's answer has a header with a line break").For(t.Name)
-		}
-		c.out.WriteString(h.Name + ": " + h.Value + "\n")
-	}
-	return nil
 }
 
 // printRaw prints the last answer as the socket gave it, and ends its line.

@@ -153,7 +153,7 @@ func TestDidYouMean(t *testing.T) {
 	known := []string{"get", "list", "status", "check", "renew", "retry", "drop", "reload", "whoami", "version", "help"}
 	for word, want := range map[string]string{
 		"gte": "get", "ls": "", "lst": "list", "stauts": "status", "chek": "check", "renwe": "renew",
-		"who": "", "reload!": "reload", "x": "", "": "", "frobnicate": "", "versoin": "version",
+		"who": "", "reload!": "reload", "x": "", "": "", "frobnicate": "", "verson": "version",
 	} {
 		if want != "" {
 			want = ` (did you mean "` + want + `"?)`

@@ -16,18 +16,27 @@ import (
 func verbs() []verb {
 	return []verb{
 		{"get", "NAME", "print the token", 1, 1, []option{withOutput, withMinTTL, withWait}, (*call).get},
+		{"exec", "NAME... -- CMD [ARG...]", "run CMD with each token in the variable NAME_TOKEN, once all are there", 1, many, []option{withMinTTL, withWait}, (*call).exec},
+		{"wait", "[NAME...]", "return once they are usable; without names, once all are that you may read", 0, many, []option{withoutEnd}, (*call).waitFor},
 		{"list", "", "print a table of the credentials that you may see", 0, 0, nil, (*call).list},
 		{"status", "[NAME]", "the same, or everything about one", 0, 1, nil, (*call).status},
+		{"watch", "[NAME...]", "print how things stand, and then every change, as a line of JSON each", 0, many, []option{withoutEnd}, (*call).watch},
 		{"check", "NAME", "say by the exit code alone whether there is a token; never waits, never renews", 1, 1, []option{withMinTTL}, (*call).check},
 		{"renew", "NAME", "report a rejected token, or renew now", 1, 1, []option{withFingerprint, withRejected, withWait}, (*call).renew},
 		{"retry", "NAME", "forget a refusal, a back-off or a dead challenge, and try now", 1, 1, []option{withWait}, (*call).retry},
 		{"drop", "NAME", "forget a token that has leaked, and log in anew", 1, 1, []option{withWait}, (*call).drop},
+		{"answer", "NAME [CODE]", "answer what the provider asks a person; without CODE it is asked for, or read from standard input", 1, 2, []option{withWait}, (*call).answer},
 		{"reload", "", "read the credentials file again", 0, 0, nil, (*call).reload},
 		{"whoami", "", "print as whom the daemon knows you, and what you may do", 0, 0, nil, (*call).whoami},
+		{"completion", "bash|zsh|fish", "print what that shell needs to complete command lines of tokenctl", 1, 1, nil, (*call).completion},
 		{"version", "", "print the version of tokenctl", 0, 0, nil, (*call).version},
 		{"help", "[VERB]", "print this, or the help of one verb", 0, 1, nil, (*call).help},
+		{"__complete", "WORD...", "", 0, many, nil, (*call).complete}, // for the shells alone
 	}
 }
+
+// many is the bound of verbs that have none.
+const many = 1 << 30
 
 func findVerb(name string) (*verb, error) {
 	var known []string
@@ -35,13 +44,15 @@ func findVerb(name string) (*verb, error) {
 		if v.name == name {
 			return &v, nil
 		}
-		known = append(known, v.name)
+		if !v.hidden() {
+			known = append(known, v.name)
+		}
 	}
 	return nil, usagef("tokenctl --help", "unknown verb %q%s", name, didYouMean(name, known, quoted))
 }
 
 func withOutput(fs *flag.FlagSet, o *options) {
-	fs.StringVar(&o.output, "o", "", "print the token as `FORMAT`: token, header (lines for curl -H @-) or json")
+	fs.StringVar(&o.output, "o", "", "print the token as `FORMAT`: token, header (lines for curl -H @-), json, curl (for curl -K), env (NAME_TOKEN=...) or exec-credential (for kubectl)")
 }
 
 func withMinTTL(fs *flag.FlagSet, o *options) {
@@ -50,6 +61,11 @@ func withMinTTL(fs *flag.FlagSet, o *options) {
 
 func withWait(fs *flag.FlagSet, o *options) {
 	fs.Var(&o.wait, "wait", "let the daemon wait for a renewal up to `D`; 10s if unset, 0s never waits")
+}
+
+// withoutEnd lets a verb go on for as long as it takes.
+func withoutEnd(fs *flag.FlagSet, _ *options) {
+	fs.Lookup("timeout").Usage = "give up after `D`, say 2s or 1m; never if unset"
 }
 
 func withFingerprint(fs *flag.FlagSet, o *options) {
@@ -70,16 +86,15 @@ func (c *call) get() error {
 	case c.opt.json && format != "json":
 		return usagef("tokenctl get --help", "--json and -o %s exclude each other", format)
 	}
-	known := []string{"token", "header", "json"}
-	print := map[string]func(*api.Token) error{"token": c.printToken, "header": c.printHeaders, "json": c.printJSON}[format]
-	if print == nil {
-		return usagef("tokenctl get --help", "unknown format %q%s; there are %s", format, didYouMean(format, known, quoted), strings.Join(known, ", "))
+	print, err := findFormat(format)
+	if err != nil {
+		return err
 	}
 	t, err := c.client.Token(c.ctx, c.names[0], api.TokenOptions{MinTTL: c.opt.minTTL.pointer(), Wait: c.opt.wait.pointer()})
 	if err != nil {
 		return err
 	}
-	return print(t)
+	return print(c, t)
 }
 
 func (c *call) list() error {

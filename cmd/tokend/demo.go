@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,6 +29,20 @@ const demoFile = `# The credentials file of the demo.
 provider = "finam"
 url      = %q
 secret   = { file = %q }
+
+[credentials.exchanger]
+provider = "simplejwt"
+url      = %q
+email    = "user@example.com"
+password = "1234"
+
+[credentials.broker]
+provider = "etna"
+url      = %q
+app_key  = "yourEttAppKey"
+username = "testusername"
+password = "testpassword"
+pin      = "4321"
 
 [credentials.shop]
 provider = "noventiq"
@@ -98,14 +113,17 @@ func runDemo(ctx context.Context, once bool, out io.Writer) (err error) {
 	return nil
 }
 
+// smsCode is what the owner of the broker's account gets by SMS.
+const smsCode = "246810"
+
+// lookAlike is a server of package sandbox, whichever API it looks like.
+type lookAlike interface {
+	Listen() (url string, err error)
+	Run(ctx context.Context) error
+}
+
 // start starts the look-alikes and the daemon; ready is closed when it answers.
 func (t *tour) start(ctx context.Context, wg *sync.WaitGroup, fail context.CancelCauseFunc) (ready <-chan struct{}, err error) {
-	finam, noventiq := sandbox.New(sandbox.Finam{}), sandbox.New(sandbox.Noventiq{})
-	finamURL, err1 := finam.Listen()
-	noventiqURL, err2 := noventiq.Listen()
-	if err := errors.Join(err1, err2); err != nil {
-		return nil, err
-	}
 	run := func(what string, f func(context.Context) error) {
 		wg.Go(func() {
 			if err := f(ctx); err != nil {
@@ -113,36 +131,65 @@ func (t *tour) start(ctx context.Context, wg *sync.WaitGroup, fail context.Cance
 			}
 		})
 	}
-	run("the look-alike of Finam", finam.Run)
-	run("the look-alike of Noventiq", noventiq.Run)
-	t.stops = []stop{
-		{"finam", "an account", finamURL + "/v1/accounts/TRQD05:123456"},
-		{"shop", "an order", noventiqURL + "/v1/order/123456"},
+	owner := sandbox.EtnaUser{Password: "testpassword", TwoFactor: true, Code: smsCode, Pin: "4321"}
+	var urls []any
+	for _, s := range []lookAlike{
+		sandbox.New(sandbox.Finam{}), sandbox.New(sandbox.SimpleJWT{}),
+		sandbox.New(sandbox.Etna{Users: map[string]sandbox.EtnaUser{"testusername": owner}}),
+		sandbox.New(sandbox.Noventiq{}),
+	} {
+		url, err := s.Listen()
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, url)
+		run("a look-alike", s.Run)
 	}
-	secret := filepath.Join(t.dir, "finam.secret")
-	file := filepath.Join(t.dir, "credentials.toml")
-	text := fmt.Sprintf(demoFile, finamURL, secret, noventiqURL)
-	log, err3 := os.OpenFile(filepath.Join(t.dir, "tokend.log"), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err := errors.Join(err3, os.WriteFile(secret, []byte("your-api-secret-key\n"), 0o600), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+	t.stops = []stop{
+		{"finam", "an account", fmt.Sprint(urls[0], "/v1/accounts/TRQD05:123456")},
+		{"exchanger", "the user", fmt.Sprint(urls[1], "/users/me/")},
+		{"broker", "the user", fmt.Sprint(urls[2], "/v1.0/users/@me/info")},
+		{"shop", "an order", fmt.Sprint(urls[3], "/v1/order/123456")},
+	}
+	config, err := t.configure(urls)
+	if err != nil {
 		return nil, err
 	}
-	t.socket = filepath.Join(t.dir, "tokend.sock")
+	log, err := os.OpenFile(filepath.Join(t.dir, "tokend.log"), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
 	answers := make(chan struct{})
+	config.Ready = func() { close(answers) }
+	config.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	run("tokend", func(ctx context.Context) error {
-		err := daemon.Run(ctx, daemon.Config{
-			Paths:   daemon.Paths{Credentials: file, Socket: t.socket, Store: filepath.Join(t.dir, "state", "tokens.db")},
-			Version: buildVersion(), Ready: func() { close(answers) },
-			Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		})
-		return errors.Join(err, log.Close())
+		return errors.Join(daemon.Run(ctx, config), log.Close())
 	})
-	fmt.Fprintf(t.out, "look-alikes of Finam and Noventiq answer, and tokend serves their tokens from %s\n", t.socket)
+	fmt.Fprintf(t.out, "look-alikes of four APIs answer, and tokend serves their tokens from %s\n", t.socket)
 	return answers, nil
 }
 
-// walk is the tour: a token of each, a call with it, and the table.
+// configure writes the files that the daemon reads.
+func (t *tour) configure(urls []any) (daemon.Config, error) {
+	secret := filepath.Join(t.dir, "finam.secret")
+	file := filepath.Join(t.dir, "credentials.toml")
+	t.socket = filepath.Join(t.dir, "tokend.sock")
+	text := fmt.Sprintf(demoFile, slices.Insert(urls, 1, any(secret))...)
+	return daemon.Config{
+		Paths:   daemon.Paths{Credentials: file, Socket: t.socket, Store: filepath.Join(t.dir, "state", "tokens.db")},
+		Version: buildVersion(),
+	}, errors.Join(os.WriteFile(secret, []byte("your-api-secret-key\n"), 0o600), os.WriteFile(file, []byte(text), 0o600))
+}
+
+// walk is the tour: a token of each, a call with it, and the table. The broker wants
+// to know first what its owner was sent.
 func (t *tour) walk(ctx context.Context) error {
 	for _, s := range t.stops {
+		if s.credential == "broker" {
+			if err := t.challenge(ctx, s.credential); err != nil {
+				return err
+			}
+		}
 		if _, err := t.run(ctx, true, "get", s.credential); err != nil {
 			return err
 		}
@@ -159,6 +206,16 @@ func (t *tour) walk(ctx context.Context) error {
 	return err
 }
 
+// challenge shows what a login looks like that asks a person for a code.
+func (t *tour) challenge(ctx context.Context, credential string) error {
+	if _, err := t.run(ctx, true, "get", credential); err == nil {
+		return fmt.Errorf("%s has a token before its owner answered", credential)
+	}
+	fmt.Fprintf(t.out, "\nThe owner of the account was sent the code %s. An operator answers:\n", smsCode)
+	_, err := t.run(ctx, true, "answer", credential, smsCode)
+	return err
+}
+
 // run runs tokenctl; show prints the command and what it printed.
 func (t *tour) run(ctx context.Context, show bool, args ...string) (string, error) {
 	if show {
@@ -169,10 +226,13 @@ func (t *tour) run(ctx context.Context, show bool, args ...string) (string, erro
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
+		if show {
+			fmt.Fprint(t.out, stderr.String())
+		}
 		return "", fmt.Errorf("running tokenctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	if show {
-		fmt.Fprint(t.out, stdout.String())
+		fmt.Fprint(t.out, stdout.String(), stderr.String())
 	}
 	return stdout.String(), nil
 }
@@ -221,7 +281,7 @@ tokend stays up until Ctrl-C. In another terminal:
   tokenctl drop shop              # it leaked: forget it, log in anew
   echo wrong > %s; tokenctl reload; tokenctl status finam
   tail -f %s
-`, t.socket, filepath.Dir(t.tokenctl), t.stops[1].url, filepath.Join(t.dir, "finam.secret"), filepath.Join(t.dir, "tokend.log"))
+`, t.socket, filepath.Dir(t.tokenctl), t.stops[3].url, filepath.Join(t.dir, "finam.secret"), filepath.Join(t.dir, "tokend.log"))
 }
 
 // findTokenctl looks beside this program first, so that the two fit.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,9 +27,12 @@ func newLog(level, format string, getenv func(string) string, w io.Writer) (*slo
 	}
 	switch format {
 	case "journal":
-		return slog.New(&journalHandler{level: l}), nil
+		if !journal.Enabled() {
+			return nil, errors.New("no journal is here for log format journal: use auto, text or json")
+		}
+		return slog.New(&journalHandler{level: l, send: journal.Send}), nil
 	case "text":
-		return slog.New(tint.NewHandler(w, &tint.Options{
+		return slog.New(tint.NewTextHandler(w, &tint.Options{
 			Level: l, TimeFormat: time.DateTime, NoColor: !isTerminal(w) || getenv("NO_COLOR") != "",
 		})), nil
 	case "json":
@@ -37,9 +41,10 @@ func newLog(level, format string, getenv func(string) string, w io.Writer) (*slo
 	return nil, fmt.Errorf("unknown log format %q: use auto, journal, text or json", format)
 }
 
-// naturalFormat is what fits the place that the log goes to.
+// naturalFormat is what fits the place that the log goes to. A unit with a root
+// directory of its own may have the journal's stream without its socket.
 func naturalFormat(w io.Writer) string {
-	if ours, err := journal.StderrIsJournalStream(); err == nil && ours && w == os.Stderr {
+	if ours, err := journal.StderrIsJournalStream(); err == nil && ours && w == os.Stderr && journal.Enabled() {
 		return "journal"
 	}
 	if isTerminal(w) {
@@ -58,6 +63,7 @@ func isTerminal(w io.Writer) bool {
 type journalHandler struct {
 	level slog.Level
 	attrs []slog.Attr
+	send  func(message string, priority journal.Priority, fields map[string]string) error
 }
 
 // Enabled reports whether the level is logged.
@@ -77,12 +83,12 @@ func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
 		add(a)
 	}
 	r.Attrs(add)
-	return journal.Send(text, priority(r.Level), fields)
+	return h.send(text, priority(r.Level), fields)
 }
 
 // WithAttrs returns a handler that adds the attributes to every record.
 func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &journalHandler{level: h.level, attrs: append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
+	return &journalHandler{level: h.level, attrs: append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...), send: h.send}
 }
 
 // WithGroup returns the handler itself: our attributes have no groups.

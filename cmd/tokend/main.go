@@ -28,6 +28,8 @@ const (
 const usage = `usage:
   tokend [flags]              run the service in the foreground
   tokend check [FILE]         check a credentials file; touches neither network nor store
+  tokend check --login NAME [FILE]
+                              also log in once, and say what came, never the token
   tokend demo                 run the daemon against built-in look-alikes of real APIs
   tokend version
 
@@ -147,9 +149,8 @@ func serve(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	if err != nil {
 		return wrong(stderr, err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := untilSignal()
 	defer stop()
-	context.AfterFunc(ctx, stop) // from here on a signal does what it does to any process
 	o.Hangup, o.Version, o.Log = hangup, buildVersion(), log
 	if err := daemon.Run(ctx, o.Config); err != nil {
 		if _, bad := errors.AsType[*daemon.InvalidError](err); bad {
@@ -163,39 +164,65 @@ func serve(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	return 0
 }
 
-// check prints every problem of a credentials file.
+// check prints every problem of a credentials file, and tries a login if asked to.
 func check(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	o, help, err := parse(nil, getenv)
-	if err == nil && len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
-		help = true
+	o, _, err := parse(nil, getenv)
+	flags := flag.NewFlagSet("check", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	login := flags.String("login", "", "")
+	if err == nil {
+		err = flags.Parse(args)
 	}
 	switch {
-	case help:
+	case errors.Is(err, flag.ErrHelp):
 		return show(stdout, stderr, usage)
 	case err != nil:
 		return wrong(stderr, err)
-	case len(args) > 1 || len(args) == 1 && (args[0] == "" || args[0][0] == '-'):
+	case flags.NArg() > 1:
 		return wrong(stderr, errors.New("check takes one FILE"))
-	case len(args) == 1:
-		o.Credentials = args[0]
-	case o.Credentials == "":
+	case flags.NArg() == 1:
+		o.Credentials = flags.Arg(0)
+	}
+	if o.Credentials == "" {
 		return wrong(stderr, errors.New("no credentials file is known: give its path"))
 	}
-	problems, warnings := daemon.Check(context.Background(), o.Credentials)
-	text := ""
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	text, code := checkFile(ctx, o.Credentials)
+	if shown := show(stdout, stderr, text); shown != 0 || code != 0 || *login == "" {
+		return max(shown, code)
+	}
+	return tryLogin(ctx, o.Credentials, *login, stdout, stderr)
+}
+
+// checkFile returns what there is to say about the file, and the exit code.
+func checkFile(ctx context.Context, path string) (text string, code int) {
+	problems, warnings := daemon.Check(ctx, path)
 	for _, w := range warnings {
 		text += "warning: " + w.String() + "\n"
 	}
 	for _, p := range problems {
 		text += p.String() + "\n"
+		code = exitConfig
 	}
-	if len(problems) == 0 {
-		text += o.Credentials + ": in order\n"
+	if code == 0 {
+		text += path + ": in order\n"
 	}
-	if code := show(stdout, stderr, text); code != 0 || len(problems) == 0 {
-		return code
+	return text, code
+}
+
+// tryLogin logs in once and says what came; the exit code is tokenctl's for it.
+func tryLogin(ctx context.Context, path, name string, stdout, stderr io.Writer) int {
+	s, problem := daemon.CheckLogin(ctx, path, name)
+	if problem == nil {
+		return show(stdout, stderr, fmt.Sprintf("%s: logged in: a token with the fingerprint %s, which lives %s\n",
+			name, s.Fingerprint, s.ExpiresAt.Sub(s.IssuedAt)))
 	}
-	return exitConfig
+	fmt.Fprintf(stderr, "tokend: %s: %s: %v\n", name, problem.Code, problem)
+	if problem.RetryAfter > 0 {
+		fmt.Fprintf(stderr, "tokend: hint: try again in %ds\n", problem.RetryAfter)
+	}
+	return problem.Code.Info().Exit
 }
 
 // buildVersion is the version that the linker or the module system stamped.
