@@ -274,7 +274,9 @@ func report(err error) int {
 	}
 	say(text)
 	for _, p := range e.Problems {
-		say(p.String())
+		if !strings.Contains(text, p.String()) { // a single one is told already
+			say(p.String())
+		}
 	}
 	if e.Hint != "" {
 		say("hint: " + e.Hint)
