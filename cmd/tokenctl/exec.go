@@ -119,7 +119,7 @@ func (c *call) tokens() (map[string]*api.Token, error) {
 }
 
 // become runs the command in our place; it returns if that fails. A name without a
-// slash is looked for as execvp(3) does.
+// slash is looked for in PATH, as shells do.
 func become(argv, env []string) error {
 	var paths []string
 	switch {
@@ -135,8 +135,10 @@ func become(argv, env []string) error {
 		err := syscall.Exec(path, argv, env)
 		switch {
 		case errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR):
-		case errors.Is(err, syscall.EACCES):
-			failed = err // unless another directory has one that can be run
+		case errors.Is(err, syscall.EACCES) && path != argv[0]:
+			if isFile(path) { // and not in a directory that is closed to us
+				failed = err // unless another directory has one that can be run
+			}
 		default:
 			return &notRun{exitNotRun, argv[0] + ": " + err.Error()}
 		}
@@ -148,4 +150,9 @@ func become(argv, env []string) error {
 		return &notRun{exitNotFound, argv[0] + ": " + failed.Error()}
 	}
 	return &notRun{exitNotFound, quoted(argv[0]) + ": command not found"}
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
 }

@@ -31,7 +31,10 @@ func (c *call) waitFor() error {
 	ctx, cancel := c.endless()
 	defer cancel()
 	w := waiting{client: api.Client{Sockets: c.client.Sockets}, names: c.names}
-	var answered time.Time
+	var answered time.Time // by the daemon, last
+	if _, err := w.client.Health(c.ctx); err == nil {
+		answered = time.Now()
+	}
 	for {
 		w.seen = map[string]api.Status{}
 		err := w.once(ctx)

@@ -10,12 +10,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/tokend-project/tokend/daemon"
@@ -70,9 +68,8 @@ func demo(args []string, getenv func(string) string, stdout, stderr io.Writer) i
 	if len(args) > 0 {
 		return wrong(stderr, errors.New("demo takes no arguments"))
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, cancel := untilSignal()
 	defer cancel()
-	context.AfterFunc(ctx, cancel)
 	if err := runDemo(ctx, getenv("DEMO_ONCE") != "", stdout); err != nil {
 		fmt.Fprintf(stderr, "tokend: demo: %v\n", err)
 		return exitFailure

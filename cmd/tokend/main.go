@@ -186,7 +186,7 @@ func check(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	if o.Credentials == "" {
 		return wrong(stderr, errors.New("no credentials file is known: give its path"))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := untilSignal()
 	defer stop()
 	text, code := checkFile(ctx, o.Credentials)
 	if shown := show(stdout, stderr, text); shown != 0 || code != 0 || *login == "" {
