@@ -95,6 +95,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	d.metrics = newMetrics(d.count)
 	file, err := d.load(ctx)
+	if ctx.Err() != nil { // stopped before the start was over
+		return closed(listener)
+	}
 	if err != nil && listener == nil {
 		return &InvalidError{err}
 	}

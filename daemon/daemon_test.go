@@ -179,6 +179,43 @@ func TestSocketModes(t *testing.T) {
 	}
 }
 
+// Whatever the umask, a service's socket is within everybody's reach.
+func TestSocketModesUnderAnyUmask(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	h := newHouse(t)
+	h.cfg.Service = true
+	h.write(good)
+	h.start()
+	if info, err := os.Stat(filepath.Dir(h.cfg.Socket)); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("the socket's directory has %v (%v)", info.Mode(), err)
+	}
+}
+
+func TestSocketsDirectoryThatOthersCanWrite(t *testing.T) {
+	h := newHouse(t)
+	h.write(good)
+	dir := filepath.Dir(h.cfg.Socket)
+	check(t, os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777))
+	if err := Run(t.Context(), h.cfg); err == nil || !strings.Contains(err.Error(), "chmod go-w "+dir) {
+		t.Errorf("started: %v", err)
+	}
+	h.cfg.Socket = filepath.Join(h.dir, strings.Repeat("long", 30))
+	if err := Run(t.Context(), h.cfg); err == nil || !strings.Contains(err.Error(), "shorter --socket") {
+		t.Errorf("started: %v", err)
+	}
+}
+
+// A stop before the start was over is a clean stop, and no fault of the file.
+func TestStopDuringTheStart(t *testing.T) {
+	h := newHouse(t)
+	h.write(good)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Run(ctx, h.cfg); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+}
+
 func TestWhatIsAtTheSocketsPlace(t *testing.T) {
 	t.Run("a stale socket", func(t *testing.T) {
 		h := newHouse(t)

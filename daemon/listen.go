@@ -17,6 +17,9 @@ import (
 // listens.
 const dialWait = time.Second
 
+// longestSocket is what fits sun_path with its closing NUL (unix(7)).
+const longestSocket = 107
+
 // inherited returns the socket that systemd passed, nil if it passed none.
 func inherited() (net.Listener, error) {
 	listeners, err := activation.Listeners()
@@ -47,20 +50,44 @@ func listen(path string, service bool) (net.Listener, error) {
 	if service {
 		dirMode, mask = 0o755, 0o111
 	}
+	if len(path) > longestSocket {
+		return nil, fmt.Errorf("the socket's path has %d bytes, the kernel takes %d: give a shorter --socket", len(path), longestSocket)
+	}
+	// The modes have to be right from the first moment, so they are set by the umask.
+	old := syscall.Umask(0o777 &^ int(dirMode))
+	defer syscall.Umask(old)
 	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
 		return nil, fmt.Errorf("making the socket's directory: %w", err)
+	}
+	if err := checkDir(filepath.Dir(path)); err != nil {
+		return nil, err
 	}
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	// The mode has to be right from the first moment, so it is set by the umask.
-	old := syscall.Umask(mask)
+	syscall.Umask(mask)
 	l, err := net.Listen("unix", path)
-	syscall.Umask(old)
 	if err != nil {
 		return nil, fmt.Errorf("making the socket: %w", err)
 	}
 	return l, nil
+}
+
+// checkDir refuses a directory in which others could put a socket of their own in
+// our place: clients would send them answers to challenges.
+func checkDir(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("looking at the socket's directory: %w", err)
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	switch {
+	case owner != 0 && owner != uint32(os.Geteuid()):
+		return fmt.Errorf("the socket's directory %s belongs to uid %d, who could replace the socket: give another --socket", dir, owner)
+	case info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
+		return fmt.Errorf("others can replace files in the socket's directory: chmod go-w %s", dir)
+	}
+	return nil
 }
 
 // removeStale removes a socket on which nobody answers.

@@ -8,7 +8,8 @@ import (
 	"github.com/tokend-project/tokend/daemon/keeper"
 )
 
-// The attributes of all log lines; nothing else is ever attached to one.
+// The attributes of the daemon's own log lines. With uid, user, pid, unit, rule, method
+// of the server's they are all there are: the repository's test holds to that.
 const (
 	attrCredential = "credential"
 	attrProvider   = "provider"

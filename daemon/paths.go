@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -74,5 +73,8 @@ func (p Paths) check(inherited bool) error {
 	if !inherited {
 		missing(p.Socket, "the socket", "socket", "XDG_RUNTIME_DIR")
 	}
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs[0] // one sentence; the next start says the next
 }

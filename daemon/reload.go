@@ -31,7 +31,7 @@ func (d *daemon) reload(ctx context.Context) (api.Reloaded, *api.Error) {
 		d.log.Debug("credentials file read again; nothing changed", attrPath, d.cfg.Credentials)
 		return api.Reloaded{Kept: count}, nil
 	}
-	change, err := d.apply(ctx, file)
+	change, err := d.apply(context.WithoutCancel(ctx), file) // though who asked may have gone
 	if err != nil {
 		return api.Reloaded{}, api.Errorf(api.CodePending, "tokend is stopping").After(time.Second)
 	}
@@ -86,8 +86,11 @@ func (d *daemon) took(file *config.File) {
 func (d *daemon) ready() *api.Error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.inForce.loadedAt.IsZero() || d.inForce.err == nil {
+	switch {
+	case !d.inForce.loadedAt.IsZero():
 		return nil
+	case d.inForce.err == nil: // mended, and about to be in force
+		return api.Errorf(api.CodePending, "the credentials file is being put in force").After(time.Second)
 	}
 	return invalid(d.inForce.err, "no credentials file was ever in force")
 }

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -10,6 +12,24 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// alone runs the test once more in a process of its own, and says whether this is
+// that process: what it does to the whole process must not strike the test log that
+// go test has open.
+func alone(t *testing.T) bool {
+	t.Helper()
+	const mark = "TOKEND_TEST_ALONE"
+	if os.Getenv(mark) == t.Name() {
+		return true
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), mark+"="+t.Name())
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
 
 // limit lets files grow to n bytes until the returned func is called: a disk that
 // is full for every file of this process. Tests that use it are not parallel.
@@ -30,6 +50,9 @@ func limit(t *testing.T, n int64) (lift func()) {
 // A full disk fails writes and nothing else: no file is moved aside, and once there
 // is room the same store goes on.
 func TestFullDisk(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	big := Record{Token: strings.Repeat("t", 1<<20)}
 	tests := map[string]struct {
 		full func(t *testing.T, cfg Config) (lift func())
@@ -109,6 +132,9 @@ func TestFullFileSystem(t *testing.T) {
 
 // Damage on a full disk: writes fail until there is room, then nothing is lost.
 func TestDamageOnFullDisk(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	cfg := config(t)
 	s, stop, want := filled(t, cfg)
 	os.Truncate(cfg.Path, 8192)
@@ -131,6 +157,9 @@ func TestDamageOnFullDisk(t *testing.T) {
 
 // A start on a full disk serves what is there and says that nothing is saved.
 func TestOpenOnFullDisk(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	cfg := config(t)
 	_, stop, want := filled(t, cfg)
 	stop()
@@ -152,6 +181,9 @@ func TestOpenOnFullDisk(t *testing.T) {
 
 // A first start on a full disk fails and leaves nothing that hinders the next.
 func TestFirstOpenOnFullDisk(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	for _, room := range []int64{0, 1 << 10} { // no room for the key, none for the store
 		cfg := config(t)
 		lift := limit(t, room)
@@ -176,6 +208,9 @@ func TestFirstOpenOnFullDisk(t *testing.T) {
 
 // Moving to a given key on a full disk: the old key serves on, the next start moves.
 func TestResealOnFullDisk(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	cfg := config(t)
 	_, stop, want := filled(t, cfg)
 	stop()

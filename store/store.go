@@ -46,10 +46,11 @@ type Store struct {
 	hashes  []byte            // key of Hash
 
 	// What follows belongs to Open, then to Run, then to Close.
-	disk   *disk
-	image  image  // what is durable
-	broken bool   // the file is not to be trusted: the next write builds it anew from image
-	reason string // with broken: what the old file is moved aside as, "" to drop it
+	disk       *disk
+	image      image  // what is durable
+	broken     bool   // the file is not to be trusted: the next write builds it anew from image
+	keyMissing bool   // its own key has gone since the start, and somebody was told
+	reason     string // with broken: what the old file is moved aside as, "" to drop it
 
 	mu    sync.Mutex // guards the fields that follow; held for moments only
 	queue []write

@@ -147,6 +147,7 @@ func (s *Store) commit(changes map[string][]byte, head []byte) error {
 		err := s.update(changes, head)
 		if err == nil {
 			apply(s.image.records, changes)
+			s.missKey()
 			return nil
 		}
 		if !s.broken || !isDamage(err) {
@@ -207,6 +208,20 @@ func (s *Store) update(changes map[string][]byte, head []byte) error {
 		s.log.Error("the token store "+s.path+" is damaged", "err", err)
 	}
 	return err
+}
+
+// missKey says so, once, when the store's own key has gone while tokend runs: all
+// goes on, but the next start could not open what is stored.
+func (s *Store) missKey() {
+	if s.cfg.KeyFile != "" {
+		return
+	}
+	_, err := os.Lstat(s.ownKeyPath())
+	missing := errors.Is(err, fs.ErrNotExist)
+	if missing && !s.keyMissing {
+		s.log.Error("somebody deleted " + s.ownKeyPath() + " while tokend runs: put it back, or the next start begins with an empty store and every credential logs in anew")
+	}
+	s.keyMissing = missing
 }
 
 // present checks that the path still names our file in its full length: a write to

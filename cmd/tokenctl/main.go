@@ -20,6 +20,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -62,6 +63,7 @@ type options struct {
 type call struct {
 	ctx    context.Context
 	opt    options
+	flags  *flag.FlagSet // of the verb, parsed
 	names  []string
 	argv   []string // of the command to run
 	wraps  bool     // the exit code is that of another command, and ours is 125
@@ -125,18 +127,27 @@ func (c *call) dispatch(args []string) error {
 	fs = newFlags(v.name, &c.opt, v.flags)
 	help := "tokenctl " + v.name + " --help"
 	c.names, err = parse(fs, rest)
+	c.flags = fs
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		c.out.Write(describe(v, fs))
 		return nil
 	case err != nil:
 		return badFlag(err, fs, help)
+	case c.opt.timeout.set && c.opt.timeout.d == 0:
+		return usagef(help, "--timeout 0 leaves no time for an answer")
 	case len(c.names) < v.min:
 		return usagef(help, "%s needs %s", v.name, v.args)
 	case len(c.names) > v.max:
 		return usagef(help, "%s has no use for %q", v.name, c.names[v.max])
 	}
 	return c.do(v)
+}
+
+// given says whether the verb's flag was set, though it may be to nothing.
+func (c *call) given(name string) (set bool) {
+	c.flags.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
 }
 
 func (c *call) do(v *verb) error {
@@ -269,7 +280,7 @@ func report(err error) int {
 	if text == "" {
 		text = strings.ToLower(cmp.Or(e.Title, e.Code.Info().Title))
 	}
-	if e.Name != "" && !strings.Contains(text, e.Name) {
+	if e.Name != "" && !strings.HasPrefix(text, e.Name+":") && !strings.Contains(text, strconv.Quote(e.Name)) {
 		text = e.Name + ": " + text
 	}
 	say(text)

@@ -153,8 +153,8 @@ func (c *call) check() error {
 	return nil
 }
 
-// verdict is the code with which a get that neither waits nor renews would end;
-// empty if it would print a token.
+// verdict is the code with which a get that neither waits nor renews would end, by
+// one who may read; empty if it would print a token.
 func verdict(s *api.Status, minTTL *time.Duration, now time.Time) api.Code {
 	left := s.ExpiresAt.Sub(now)
 	switch {
@@ -176,6 +176,10 @@ func verdict(s *api.Status, minTTL *time.Duration, now time.Time) api.Code {
 
 func (c *call) renew() error {
 	fingerprint := c.opt.fingerprint
+	if c.given("fingerprint") && fingerprint == "" || c.given("rejected-token") && c.opt.rejected == "" {
+		// A variable that is not set, as a rule: renewing now is not what was meant.
+		return usagef("tokenctl renew --help", "the fingerprint, or the token, is empty")
+	}
 	if c.opt.rejected != "" {
 		if fingerprint != "" {
 			return usagef("tokenctl renew --help", "--fingerprint and --rejected-token exclude each other")

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tokend-project/tokend/daemon"
@@ -68,7 +69,7 @@ func demo(args []string, getenv func(string) string, stdout, stderr io.Writer) i
 	if len(args) > 0 {
 		return wrong(stderr, errors.New("demo takes no arguments"))
 	}
-	ctx, cancel := untilSignal()
+	ctx, cancel := untilSignal(syscall.SIGHUP, syscall.SIGPIPE) // or its files would stay behind
 	defer cancel()
 	if err := runDemo(ctx, getenv("DEMO_ONCE") != "", stdout); err != nil {
 		fmt.Fprintf(stderr, "tokend: demo: %v\n", err)

@@ -7,13 +7,13 @@ import (
 	"syscall"
 )
 
-// untilSignal returns a context that SIGTERM or SIGINT ends. By then both do again
-// what they do to any process, so that the second one ends it at once, however soon
-// it comes.
-func untilSignal() (context.Context, context.CancelFunc) {
+// untilSignal returns a context that SIGTERM, SIGINT or one of the others ends. By
+// then all do again what they do to any process, so that the second one ends it at
+// once, however soon it comes.
+func untilSignal(others ...os.Signal) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(signals, append(others, syscall.SIGTERM, syscall.SIGINT)...)
 	go func() {
 		defer cancel()
 		select {

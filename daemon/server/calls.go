@@ -177,7 +177,7 @@ func (c *call) reload() *api.Error {
 func (c *call) whoami() *api.Error {
 	p := c.conn.peer
 	doc := api.Whoami{
-		UID: p.UID, User: c.server.Names.User(p.UID), GID: p.GID, GIDs: append([]uint32{p.GID}, p.Groups...), PID: p.PID,
+		UID: p.UID, User: new(access.Names).User(p.UID), GID: p.GID, GIDs: append([]uint32{p.GID}, p.Groups...), PID: p.PID,
 		Grants: []api.Grant{},
 	}
 	for _, cell := range c.server.Keeper.Cells() {

@@ -33,8 +33,6 @@ type Config struct {
 	// the credential if there is one of that name, and "ok" or the code of the
 	// problem. What is no call at all is counted with an empty path.
 	Count func(path, credential, outcome string)
-	// Names gives a uid its name in whoami; nil looks it up anew.
-	Names *access.Names
 	// Log hears of refused calls at warn and of granted reads at debug; nil is silent.
 	Log *slog.Logger
 	// Grace is how long calls in flight may go on after Run's context ended. Zero
@@ -56,9 +54,6 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Count == nil {
 		cfg.Count = func(string, string, string) {}
-	}
-	if cfg.Names == nil {
-		cfg.Names = new(access.Names)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
