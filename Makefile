@@ -42,7 +42,8 @@ bench: ## all benchmarks
 
 # `go test -fuzz` takes one target of one package at a time.
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (30s)
+fuzz: ## every fuzz target for FUZZTIME (30s), and the keeper's model from a new seed
+	TOKEND_MODEL_SEED=$$(date +%s%N) TOKEND_MODEL_RUNS=1000 $(GO) test -run '^TestModel$$' -v -count=1 ./daemon/keeper | grep -v '^ *--- PASS\|=== '
 	@for pkg in $$($(GO) list ./...); do \
 		for target in $$($(GO) test -list '^Fuzz' $$pkg | sed -n '/^Fuzz/p'); do \
 			echo "fuzzing $$pkg $$target for $(FUZZTIME)"; \

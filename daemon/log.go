@@ -8,8 +8,8 @@ import (
 	"github.com/tokend-project/tokend/daemon/keeper"
 )
 
-// The attributes of the daemon's own log lines. With uid, user, pid, unit, rule, method
-// of the server's they are all there are: the repository's test holds to that.
+// The attributes of the daemon's own log lines. The server's have uid, user, pid, unit,
+// rule and method beside these; there are no others.
 const (
 	attrCredential = "credential"
 	attrProvider   = "provider"

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tokend-project/tokend/providers"
+	"github.com/tokend-project/tokend/store"
 )
 
 // Change counts what a new set of credentials did.
@@ -158,6 +159,7 @@ func (k *Keeper) rekey(e *entry) {
 		e.rec.Class, e.rec.Detail, e.rec.Failures, e.rec.Streak = class, detail, 1, 1
 	}
 	e.challenge, e.answer, e.answered = nil, nil, ""
+	e.spread = time.Time{} // it does not wait behind a start of many
 	e.rec.Account = e.account
 	if known { // what no longer counts is not to come back by a restart
 		k.save(e, nil)
@@ -191,16 +193,35 @@ func (k *Keeper) bury(e *entry, now time.Time) {
 	}
 	end := now.Add(min(remembered, e.rec.Removed.Add(remembered).Sub(now)))
 	if e.flight == nil && reached(now, end) {
-		k.wake(e, time.Time{})
-		delete(k.entries, e.name)
-		k.unlearn(e.rec.Refusals)
-		k.store.Delete(e.name, nil)
+		k.delete(e, now)
 		return
 	}
 	if !e.saveAt.IsZero() && until(now, e.saveAt) < until(now, end) {
 		end = e.saveAt
 	}
 	k.wake(e, now.Add(max(time.Second, until(now, end))))
+}
+
+// delete ends the memory of a removed credential. The entry goes once its record is
+// gone: a store that cannot delete now is asked again.
+func (k *Keeper) delete(e *entry, now time.Time) {
+	refusals, removed := e.rec.Refusals, e.rec.Removed
+	e.rec = store.Record{Removed: removed}
+	k.unlearn(refusals)
+	e.next, e.readerNext, e.lost = time.Time{}, time.Time{}, nil
+	e.saveAt = time.Time{}
+	k.wake(e, now.Add(deleteAgain))
+	k.store.Delete(e.name, func(err error) {
+		if err != nil {
+			return
+		}
+		k.post(func() {
+			if e.cred == nil && e.rec.Removed.Equal(removed) && k.entries[e.name] == e {
+				k.wake(e, time.Time{})
+				delete(k.entries, e.name)
+			}
+		})
+	})
 }
 
 // spread delays the start of many renewals that are due together, so that a start

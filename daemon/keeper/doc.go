@@ -31,12 +31,41 @@
 // # Outcomes
 //
 //	refused, misconfigured   never tried again by itself     refused
+//	  by a refresh           as refresh refused              as before
 //	throttled                Retry-After, else 60 s          stale, or pending
-//	transient                1 s doubling to 60 s (5 min     stale, or pending
-//	                         without a token), full jitter
+//	transient                Retry-After, else 1 s doubling  stale, or pending
+//	                         to 60 s (5 min without a
+//	                         token), full jitter
 //	blocked                  5 min doubling to 1 h           stale, or pending
 //	malformed                60 s, after three 5 min         stale, or pending
 //	refresh refused, absent  a login, at once                as before
+//	a challenge              never by itself                 challenge
+//	  by an answer           wrong: the question stays       challenge
+//	ticket gone              never by itself                 challenge
+//
+// An answer that may not have arrived leaves its question open and counts as no
+// failure. What waits longer has a tenth of jitter on top.
+//
+// # Challenges
+//
+// Where logins may ask a person for a code (Credential.Asks), each login may send
+// one, and codes that nobody asked for teach people to ignore them. So only the very
+// first login of an identity is made by itself. From the first challenge on, and as
+// long as no login came through without one, a login is an operator's to order
+// (Retry, Renew, Drop), a minute after the last at the earliest; timers, readers,
+// reloads and restarts only lead to the state challenge: when no token is usable, when
+// a token's renewal is due, when the secrets changed. A first login of which nobody
+// knows how it ended (no answer, a crash, a reload that removed it) counts as one
+// that asked. The record remembers that a person is needed and when the last code was
+// asked for; the question itself and its ticket stay in memory, and end with their
+// time, with the provider's word, with other secrets, or with tokend. An answer costs
+// a login out of the budget but does not wait for it: tickets do not last.
+//
+// # Lazy credentials
+//
+// They are renewed by themselves only if somebody read since the token came. The
+// stamp of a read is the reader's to set; the first since the token came has the
+// owner plan the renewal.
 //
 // # Invariants
 //
@@ -63,8 +92,14 @@
 // replays nothing. Before each renewal the record durably gets an attempt; found
 // after a crash, it counts as a failure for back-off, its login has been taken out of
 // the budget already, and a refresh token that was on its way to a server that
-// rotates them is spent. Refusals are remembered by a keyed hash of identity and
-// secrets (and of the other settings, where the request itself was at fault). Logins
-// have a budget per account, renewals places per host and in all, and a start with
-// many due credentials is spread.
+// rotates them is spent; so it is after a failure that may have come too late, such
+// as no answer or one that makes no sense. Refusals are remembered by a keyed hash of
+// identity and secrets (and of the other settings, where the request itself was at
+// fault); every record whose credential met with one has it, and with the last of
+// these records it is forgotten. Logins have a budget per account, renewals places
+// per host and in all, and a start with many due credentials is spread. Once secrets
+// changed, a login is due until one is through, whatever could be refreshed.
+//
+// A removed credential's record loses its token at once and goes after a day, counted
+// on over restarts. Both are tried again until the store has done them.
 package keeper

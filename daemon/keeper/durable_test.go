@@ -252,6 +252,26 @@ func TestRefreshTurnedDown(t *testing.T) {
 	}
 }
 
+// A refresh that fails again and again, though the server is there, gives way to a
+// login.
+func TestLoginAfterFailedRefreshes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{life: 10 * time.Minute}
+		u.refresh = func(n int, _ string) (string, error) {
+			if n == 1 {
+				return "", nil // so it does not rotate them
+			}
+			return "", failure(providers.Transient)
+		}
+		r := newRig(t).start(u.credential("a", "id", "pw"))
+		r.untilRenewal("a")
+		r.wantAsked(u, 1, 1)
+		time.Sleep(10 * time.Minute)
+		r.wantState("a", api.StateFresh)
+		r.wantAsked(u, 2, 1+refreshTries)
+	})
+}
+
 // The login comes ahead of the refresh token's own end.
 func TestLoginAheadOfTheRefreshTokensEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -267,5 +287,32 @@ func TestLoginAheadOfTheRefreshTokensEnd(t *testing.T) {
 			t.Errorf("%d logins an hour before the refresh token ends", logins)
 		}
 		r.wantState("a", api.StateFresh)
+	})
+}
+
+// Changed secrets do not wait for their turn in a start of many.
+func TestChangedSecretsOvertakeAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{life: time.Hour}
+		var creds []*Credential
+		for i := range 1000 {
+			creds = append(creds, u.credential(fmt.Sprintf("c%d", i), fmt.Sprintf("id%d", i), "pw"))
+		}
+		r := newRig(t).start(creds...)
+		synctest.Wait()
+		changed := 0
+		for i, c := range creds {
+			if changed < 5 && r.Cell(c.Name).Status().State == api.StatePending {
+				changed++
+				creds[i] = u.credential(c.Name, fmt.Sprintf("id%d", i), "new")
+			}
+		}
+		r.apply(creds...)
+		synctest.Wait()
+		for _, c := range creds {
+			if c.Provider.(client).secret == "new" {
+				r.wantState(c.Name, api.StateFresh)
+			}
+		}
 	})
 }

@@ -78,7 +78,7 @@ func (e *entry) usable(now time.Time) bool {
 	return !e.token.Value.Empty() && !reached(now, e.token.Expires)
 }
 
-// state is how things stand, as the contract with users has it.
+// state is how things stand.
 func (e *entry) state(now time.Time) api.State {
 	usable := e.usable(now)
 	switch {

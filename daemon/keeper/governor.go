@@ -17,6 +17,7 @@ const (
 	readerFirst  = 10 * time.Second // spacing of renewals that readers cause, at first
 	readerMost   = 10 * time.Minute
 	remembered   = 24 * time.Hour // of a removed credential
+	deleteAgain  = time.Minute    // if the store could not
 	refusalsKept = 8
 )
 

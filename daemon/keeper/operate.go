@@ -174,7 +174,7 @@ func (v *view) short(name string, now time.Time, d Demand) *api.Error {
 	left := max(0, until(now, v.expires))
 	switch {
 	case v.lifetime < d.MinTTL:
-		return api.Errorf(api.CodeShort, "tokens of this credential live %s, which is less than the %s asked for", brief(v.lifetime), brief(d.MinTTL)).For(name)
+		return api.Errorf(api.CodeShort, "tokens of this credential live %s, and %s are asked for", brief(v.lifetime), brief(d.MinTTL)).For(name)
 	case v.code != "":
 		return api.Errorf(api.CodeShort, "the token has %s left, and renewing it is failing: %s", brief(left), v.detail).For(name).After(v.retry(now))
 	}

@@ -19,6 +19,9 @@ const (
 const (
 	skewTold   = 30 * time.Second // skew from which an operator hears of it
 	rereadWait = 30 * time.Second // for the sources of secrets
+	// refreshTries is after how many failed refreshes in a row a login is tried: some
+	// servers answer 500 for good to a refresh token that they cannot place.
+	refreshTries = 3
 )
 
 var errInterrupted = errors.New("tokend ended in the middle of the last renewal, so something may have been sent")
@@ -284,6 +287,9 @@ func (k *Keeper) fail(fl *flight, err *providers.Error, second *reread, now time
 			return // the secrets changed meanwhile: what the old ones led to does not count
 		}
 		e.failed(k, now, err)
+		if fl.kind == kindRefresh && e.rec.Streak >= refreshTries {
+			e.login = true
+		}
 		k.tell(e, Event{Kind: EventFailed, Outcome: class.String(), Err: err, Due: e.next})
 	}
 }

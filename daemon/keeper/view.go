@@ -222,6 +222,9 @@ func (v *view) status(name string, now time.Time) api.Status {
 		LastRenewal: wire(v.lastRenewal), RenewAt: wire(v.next), Failures: v.failures,
 		Saved: v.saved, SkewSeconds: int(v.skew.Round(time.Second) / time.Second),
 	}
+	if v.next.IsZero() && v.personal && v.usable(now) && v.challenge == nil {
+		s.RenewAt = wire(v.renew) // when a person will be needed
+	}
 	if v.answer != nil {
 		s.Fingerprint = api.Fingerprint(v.token.Reveal())
 		s.IssuedAt, s.ExpiresAt = wire(v.issued), wire(v.expires)
