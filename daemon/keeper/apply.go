@@ -80,7 +80,11 @@ func (k *Keeper) place(e *entry, cred *Credential, now time.Time, c *Change) {
 			e.renew = renewAt(e.token.Issued, e.lifetime(), cred.RenewAt, k.random())
 		}
 	}
-	if e.refusal = k.refusalOf(e); e.refusal != nil && e.remembers(*e.refusal) {
+	if e.refusal = k.refusalOf(e); e.refusal == nil {
+		return
+	}
+	e.challenge, e.answer, e.answered = nil, nil, ""
+	if e.remembers(*e.refusal) {
 		k.save(e, nil)
 	}
 }

@@ -210,14 +210,25 @@ func (c *mirror) demanded(d Demand, now time.Time) (enough bool) {
 	return false
 }
 
+// shares says that another name has the same account: its logins may hold this one's
+// back at the last moment.
+func (m *model) shares(c *mirror) bool {
+	for _, other := range m.creds {
+		if other != c && other.account == c.account {
+			return true
+		}
+	}
+	return false
+}
+
 // served judges what a reader got who came at start.
 func (m *model) served(c *mirror, d Demand, start, now time.Time, token string, err *api.Error) {
 	took := now.Sub(start)
 	if took > d.Wait {
 		m.fault("a reader waited %v, not %v", took, d.Wait)
 	}
-	if took > 0 && c.flight == nil && c.lastEnd.Before(start) && !m.refusal(c) {
-		m.fault("a reader waited %v for nothing", took)
+	if took > 0 && c.flight == nil && c.lastEnd.Before(start) && !m.refusal(c) && !m.shares(c) {
+		m.fault("a reader with %v waited %v for nothing, and got %q, %v", d, took, token, err)
 	}
 	if err == nil {
 		switch {
@@ -291,6 +302,9 @@ func (m *model) status(name string, s api.Status, now time.Time, saved bool) {
 	if s.State == api.StateRefused && !c.held && m.refusal(c) {
 		m.hold(c)
 		c.ordered, c.may = false, false
+	}
+	if s.State == api.StateRefused && m.refusal(c) && c.answering { // not sent, and the question is over
+		c.asked, c.answering = false, false
 	}
 	if states := m.states(c, now); !slices.Contains(states, s.State) {
 		m.fault("%s is %s (%+v), want one of %v", name, s.State, s.Error, states)

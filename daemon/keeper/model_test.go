@@ -145,7 +145,9 @@ func (m *model) refusal(c *mirror) bool {
 
 // hold makes the credential a refused one, if it is.
 func (m *model) hold(c *mirror) {
-	c.held = m.refusal(c)
+	if c.held = m.refusal(c); c.held {
+		c.asked, c.answering = false, false
+	}
 	for _, key := range []refusalKey{{c.conf.account(), ""}, {c.conf.account(), c.conf.request}} {
 		if m.refused[key] && !slices.Contains(c.keys, key) {
 			c.keys = append(c.keys, key)

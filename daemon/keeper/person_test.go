@@ -328,3 +328,23 @@ func TestAnswerToNobody(t *testing.T) {
 		}
 	})
 }
+
+// A question stands no longer once the same secrets were refused under another name.
+func TestAnswerWithSecretsThatWereRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, cred := newPhone()
+		r := newRig(t).start(cred)
+		r.wantState("a", api.StateChallenge)
+		p.answers(failure(providers.Refused))
+		other := *cred
+		other.Name = "b"
+		r.apply(cred, &other)
+		time.Sleep(time.Minute)
+		r.wantNone("b", api.CodeRefused)
+		logins, _ := p.asked()
+		if err := r.answer("1234"); code(err) != api.CodeRefused {
+			t.Errorf("the answer got %+v", err)
+		}
+		r.wantAsked(p.upstream, logins, 0)
+	})
+}

@@ -56,11 +56,12 @@ type reread struct {
 	secrets  [32]byte
 }
 
-// launch starts the entry's renewal, or queues it if its host has no place. A login
-// that was refused meanwhile, under another name, is not made.
+// launch starts the entry's renewal, or queues it if its host has no place. A login,
+// or the next step of one, that was refused meanwhile under another name is not made.
 func (k *Keeper) launch(e *entry, now time.Time) {
-	if r := k.refusalOf(e); r != nil && e.kind(now) == kindLogin {
+	if r := k.refusalOf(e); r != nil && e.kind(now) != kindRefresh {
 		e.refusal, e.asked = r, askNone
+		e.challenge, e.answer, e.answered = nil, nil, ""
 		e.remembers(*r)
 		k.save(e, nil)
 		k.tell(e, Event{Kind: EventRefused, Outcome: r.Class, Err: errors.New(r.Detail)})
