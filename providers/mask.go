@@ -1,6 +1,8 @@
 package providers
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"net/url"
 	"regexp"
@@ -42,10 +44,19 @@ func newMask(secrets ...Secret) mask {
 	return mask{raw: replacer(raw), stripped: replacer(bare), longest: longest}
 }
 
-// spellings are the forms in which a server may echo a secret: as it is, and as it
-// stands in a JSON body or a URL.
+// encodedFrom is the length of secrets from which their encodings are looked for: those
+// of shorter ones stand in ordinary words.
+const encodedFrom = 4
+
+// spellings are the forms in which a server may echo a secret: as it is, as it stands
+// in a JSON body or a URL, and in base64 and hex, in which some log what they got.
 func spellings(secret string) []string {
 	forms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
+	if text := []byte(secret); len(text) >= encodedFrom {
+		digits := hex.EncodeToString(text)
+		forms = append(forms, digits, strings.ToUpper(digits),
+			base64.RawStdEncoding.EncodeToString(text), base64.RawURLEncoding.EncodeToString(text))
+	}
 	if quoted, err := json.Marshal(secret); err == nil {
 		forms = append(forms, string(quoted[1:len(quoted)-1]))
 	}

@@ -1,12 +1,17 @@
 package providers
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"net/url"
 	"strings"
 	"testing"
 	"unicode/utf8"
 )
+
+// padding is what ends the base64 of the text.
+func padding(text string) string { return strings.Repeat("=", (3-len(text)%3)%3) }
 
 func TestClean(t *testing.T) {
 	quoted, _ := json.Marshal(testPassword)
@@ -19,6 +24,9 @@ func TestClean(t *testing.T) {
 		{"as JSON", `{"password":` + string(quoted) + `}`, `{"password":"[secret]"}`},
 		{"in a query", "GET /?p=" + url.QueryEscape(testPassword), "GET /?p=[secret]"},
 		{"in a path", "GET /" + url.PathEscape(testPassword) + "/x", "GET /[secret]/x"},
+		{"in base64", "got " + base64.StdEncoding.EncodeToString([]byte(testPassword)), "got [secret]" + padding(testPassword)},
+		{"in base64 of URLs", "got " + base64.RawURLEncoding.EncodeToString([]byte(testPassword)), "got [secret]"},
+		{"in hex", "got " + hex.EncodeToString([]byte(testPassword)), "got [secret]"},
 		{"longer one first", "key-12345 key-1", "[secret] [secret]"},
 		{"hidden by invisible characters", "ke\u200by-\x0012345", "[secret]"},
 		{"with a line end of its own", "line\nend, line end", "[secret], [secret]"},
