@@ -288,8 +288,7 @@ func excerpt(body []byte) string {
 
 // checkName refuses what is no name: it must not become another path.
 func checkName(name string) *Error {
-	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	if name == "" || len(name) > 64 || strings.Trim(name, letters+"-_") != "" || strings.IndexByte("-_", name[0]) >= 0 {
+	if !ValidName(name) {
 		return Errorf(CodeUsage, "%.70q cannot be a credential's name", name).
 			WithHint("a name has up to 64 letters, digits, - and _, and begins with a letter or digit")
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tokend-project/tokend/daemon/access"
+	"github.com/tokend-project/tokend/daemon/api"
 	"github.com/tokend-project/tokend/daemon/keeper"
 	"github.com/tokend-project/tokend/providers"
 )
@@ -114,11 +115,6 @@ func (c *checker) anyKindTakes(name string) bool {
 	return slices.ContainsFunc(c.kinds, func(k *providers.Kind) bool { return keyOf(k, name) != nil })
 }
 
-// isName says whether a credential may have the name.
-func isName(s string) bool {
-	return len(s) <= 64 && isBare(s) && s[0] != '_' && s[0] != '-'
-}
-
 // draft is a credential while its table is read.
 type draft struct {
 	settings
@@ -133,7 +129,7 @@ type draft struct {
 // credential reads one table; nil if there were problems.
 func (c *checker) credential(m *member) *keeper.Credential {
 	before, path := c.count(), join("credentials", m.name)
-	if !isName(m.name) {
+	if !api.ValidName(m.name) {
 		c.problem(m.off, path, "a name has 1 to 64 of a-z, A-Z, 0-9, _ and -, and begins with a letter or digit")
 	}
 	if m.value.kind != aTable {

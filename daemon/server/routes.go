@@ -55,7 +55,7 @@ func find(u *url.URL) (r *route, name string) {
 	if r := fixed[u.Path]; r != nil {
 		return r, ""
 	}
-	if name, ok := strings.CutPrefix(u.Path, "/v1/tokens/"); ok && validName(name) {
+	if name, ok := strings.CutPrefix(u.Path, "/v1/tokens/"); ok && api.ValidName(name) {
 		return token, name
 	}
 	if rest, ok := strings.CutPrefix(u.Path, "/v1/credentials/"); ok {
@@ -63,25 +63,9 @@ func find(u *url.URL) (r *route, name string) {
 		if i := strings.IndexByte(rest, '/'); i >= 0 {
 			name, verb = rest[:i], rest[i:]
 		}
-		if validName(name) {
+		if api.ValidName(name) {
 			return onCredential[verb], name
 		}
 	}
 	return nil, ""
-}
-
-// validName says whether a credential may be called so: [A-Za-z0-9][A-Za-z0-9_-]{0,63}.
-func validName(s string) bool {
-	if len(s) == 0 || len(s) > 64 {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case (c == '_' || c == '-') && i > 0:
-		default:
-			return false
-		}
-	}
-	return true
 }

@@ -15,7 +15,7 @@ var alive = []byte("{}\n")
 
 // watchedToo adds a name to those that the call watches.
 func (c *call) watchedToo(name string) *api.Error {
-	if !validName(name) {
+	if !api.ValidName(name) {
 		return api.Errorf(api.CodeUsage, "name=%.70q cannot be a credential's name", name)
 	}
 	c.watched = append(c.watched, name)
