@@ -98,7 +98,8 @@
 // fault); every record whose credential met with one has it, and with the last of
 // these records it is forgotten. Logins have a budget per account, renewals places
 // per host and in all, and a start with many due credentials is spread. Once secrets
-// changed, a login is due until one is through, whatever could be refreshed.
+// changed, or refreshTries refreshes failed in a row, a login is due until one is
+// through, whatever could be refreshed.
 //
 // A removed credential's record loses its token at once and goes after a day, counted
 // on over restarts. Both are tried again until the store has done them.

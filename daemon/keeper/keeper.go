@@ -234,11 +234,11 @@ func (k *Keeper) Ping(ctx context.Context) error { return k.call(ctx, func() {})
 func (k *Keeper) save(e *entry, then func(error)) {
 	e.saves++
 	nth := e.saves
-	rec := e.rec
-	if a := k.accounts[rec.Account]; a != nil {
-		rec.Budget = a.whole.Round(0)
-		e.rec.Budget = rec.Budget
+	e.rec.Budget = time.Time{}
+	if a := k.accounts[e.rec.Account]; a != nil {
+		e.rec.Budget = a.whole.Round(0)
 	}
+	rec := e.rec
 	k.store.Put(e.name, rec, func(err error) {
 		told := func() {
 			if nth == e.saves {

@@ -115,7 +115,9 @@ func (w *world) readers() {
 				if enough && now != start {
 					w.model.fault("a reader waited %v, though there is enough", now.Sub(start))
 				}
-				c.waiting--
+				if c.waiting--; c.lastEnd.Equal(start) {
+					c.read = max(c.read, 1) // perhaps it is the new token that was read
+				}
 				w.model.served(c, d, start, now, token, err)
 			})
 		})

@@ -21,7 +21,7 @@ import (
 // TOKEND_MODEL_SEED where they begin: always at the same place if unset, so that what
 // fails is the change at hand. A failure names the seed of its sequence.
 func TestModel(t *testing.T) {
-	runs, seed := setting(t, "TOKEND_MODEL_RUNS", 250), setting(t, "TOKEND_MODEL_SEED", 1)
+	runs, seed := setting(t, "TOKEND_MODEL_RUNS", 200), setting(t, "TOKEND_MODEL_SEED", 1)
 	t.Logf("%d sequences from seed %d", runs, seed)
 	for i := range runs {
 		t.Run(fmt.Sprintf("seed %d", seed+i), func(t *testing.T) {

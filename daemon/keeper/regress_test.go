@@ -266,6 +266,49 @@ func TestNewIdentityStartsFromNothing(t *testing.T) {
 	}
 }
 
+// A budget that one account has spent is not another's after a restart.
+func TestBudgetStaysWithItsAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{life: time.Hour}
+		r := newRig(t).start(u.credential("a", "id", "pw"))
+		for range loginBurst {
+			r.Renew(t.Context(), "a", 0)
+			synctest.Wait()
+		}
+		next := u.credential("a", "id", "other")
+		next.Lazy = true
+		r.apply(next)
+		synctest.Wait()
+		r.restart(next)
+		if _, err := r.get("a", 0); err != nil {
+			t.Fatal(err)
+		}
+		r.want("a", "other-login-4")
+	})
+}
+
+// A refusal that another name met with ends an open question too.
+func TestRefusalEndsAnOpenQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, cred := newPhone()
+		other := *cred
+		other.Name = "b"
+		r := newRig(t).start(cred)
+		r.wantState("a", api.StateChallenge)
+		p.answers(failure(providers.Misconfigured))
+		r.apply(cred, &other)
+		r.wantState("b", api.StateRefused)
+		r.apply(cred, &other)
+		if s := r.wantState("a", api.StateRefused); s.Challenge != nil {
+			t.Errorf("still there: %+v", s.Challenge)
+		}
+		if err := r.answer("1234"); code(err) != api.CodeChallenge {
+			t.Errorf("an answer got %v", err)
+		}
+		r.wantAsked(p.upstream, 2, 0)
+	})
+}
+
 // swap renames a file while tokend runs.
 func (r *rig) swap(from, to string) {
 	r.t.Helper()
