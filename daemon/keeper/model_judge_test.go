@@ -171,7 +171,7 @@ func (m *model) failed(d *deed, c *mirror, now time.Time) {
 		}
 		if d.kind == kindRefresh || class == providers.Throttled || d.account == c.conf.account() {
 			c.fail(class, d.reply.retryAfter, now)
-			c.needLogin = c.needLogin || d.kind == kindRefresh && c.streak >= 3 // it may be of no use
+			c.needLogin = c.needLogin || d.kind == kindRefresh && class == providers.Transient && c.streak >= 3 // it may be of no use
 		}
 	}
 }

@@ -288,7 +288,7 @@ func (k *Keeper) fail(fl *flight, err *providers.Error, second *reread, now time
 			return // the secrets changed meanwhile: what the old ones led to does not count
 		}
 		e.failed(k, now, err)
-		if fl.kind == kindRefresh && e.rec.Streak >= refreshTries {
+		if fl.kind == kindRefresh && class == providers.Transient && e.rec.Streak >= refreshTries {
 			e.login = true
 		}
 		k.tell(e, Event{Kind: EventFailed, Outcome: class.String(), Err: err, Due: e.next})
