@@ -116,7 +116,7 @@ func (e *entry) attemptAt(k *Keeper, now time.Time) (at time.Time, ok bool) {
 		return time.Time{}, false
 	case e.answer != nil:
 		return now, true
-	case e.refusal != nil, e.challenge != nil, e.personal() && e.asked < askOperator && e.kind(now) == kindLogin:
+	case e.refusal != nil, e.challenge != nil, e.asked < askOperator && e.asksAgain(now):
 		return time.Time{}, false
 	}
 	at = now
@@ -171,6 +171,9 @@ func (e *entry) failed(k *Keeper, now time.Time, err *providers.Error) {
 	e.next = now.Add(retryAfter(err.Class, e.rec.Streak, err.RetryAfter, !e.usable(now), k.random()))
 	e.rec.Next = e.next.Round(0)
 }
+
+// backingOff says that the latest failure still holds the next attempt back.
+func (e *entry) backingOff(now time.Time) bool { return e.rec.Failures > 0 && !reached(now, e.next) }
 
 // succeeded forgets all failures.
 func (e *entry) succeeded() {

@@ -32,9 +32,9 @@ func (k *Keeper) complain(e *entry, now time.Time) *api.Error {
 	switch {
 	case e.flight != nil, e.queued, e.asked != askNone:
 		return nil
-	case e.refusal != nil, e.challenge != nil, e.rec.Failures > 0 && !reached(now, e.next):
+	case e.refusal != nil, e.challenge != nil, e.backingOff(now):
 		return v.problem(e.name, now)
-	case e.personal() && e.kind(now) == kindLogin:
+	case e.asksAgain(now):
 		return api.Errorf(api.CodeChallenge, "%s", e.question(now)).For(e.name)
 	case !reached(now, may):
 		return overdone(e.name, until(now, may))
@@ -49,15 +49,7 @@ func (k *Keeper) complain(e *entry, now time.Time) *api.Error {
 // login budget alone. It does not lift a refusal.
 func (k *Keeper) Renew(ctx context.Context, name string, wait time.Duration) (api.Status, *api.Error) {
 	return k.operate(ctx, name, wait, func(e *entry, now time.Time) (bool, *api.Error) {
-		switch {
-		case e.flight != nil:
-		case e.refusal != nil, e.challenge != nil:
-			return false, e.cell.view.Load().problem(e.name, now)
-		case e.tooSoon(now) != nil:
-			return false, e.tooSoon(now)
-		}
-		k.start(e)
-		return false, nil
+		return false, k.startIfMay(e, now)
 	})
 }
 
@@ -88,18 +80,26 @@ func (k *Keeper) Drop(ctx context.Context, name string, wait time.Duration) (api
 		}
 		k.save(e, nil)
 		k.tell(e, Event{Kind: EventDropped})
-		switch {
-		case e.flight != nil:
-		case e.refusal != nil, e.challenge != nil:
-			k.step(e)
-			return false, e.cell.view.Load().problem(e.name, now)
-		case e.tooSoon(now) != nil:
-			k.step(e)
-			return false, e.tooSoon(now)
-		}
-		k.start(e)
-		return false, nil
+		return false, k.startIfMay(e, now)
 	})
+}
+
+// startIfMay is start for the verbs that lift nothing: a refusal, an open question or
+// a code that was only just sent stand in their way, unless a renewal is under way
+// that they can join.
+func (k *Keeper) startIfMay(e *entry, now time.Time) *api.Error {
+	if e.flight == nil {
+		if e.refusal != nil || e.challenge != nil {
+			k.step(e) // readers see at once what was dropped
+			return e.cell.view.Load().problem(e.name, now)
+		}
+		if problem := e.tooSoon(now); problem != nil {
+			k.step(e)
+			return problem
+		}
+	}
+	k.start(e)
+	return nil
 }
 
 // start has a renewal of the entry begin for an operator, unless one is under way.

@@ -21,6 +21,9 @@ const codeSpacing = time.Minute
 // personal says that another login would ask a person for a code.
 func (e *entry) personal() bool { return e.cred != nil && e.cred.Asks && e.rec.Person }
 
+// asksAgain says that the next renewal would ask a person for a code.
+func (e *entry) asksAgain(now time.Time) bool { return e.personal() && e.kind(now) == kindLogin }
+
 // awaitsOperator says that a login is due, and that only an operator may have it
 // made.
 func (e *entry) awaitsOperator(now time.Time) bool {

@@ -136,7 +136,7 @@ func (k *Keeper) demand(e *entry, d Demand) (held bool) {
 	switch {
 	case e.flight != nil, e.queued, e.refusal != nil, e.challenge != nil, e.personal(), e.asked != askNone:
 		return false
-	case e.rec.Failures > 0 && !reached(now, e.next): // but now it is planned
+	case e.backingOff(now): // but now it is planned
 	case !e.usable(now):
 		e.asked = askReader
 	case d.explicit() && !reached(now, e.readerMay(now)):

@@ -111,10 +111,9 @@ func (e *entry) facts(k *Keeper, now time.Time) facts {
 		issued: e.token.Issued, expires: e.token.Expires, renew: e.renew, lifetime: e.lifetime(),
 		lastRenewal: e.rec.LastRenewal, failures: e.rec.Failures, saved: e.saved, skew: e.token.Skew,
 		code: code, detail: detail, challenge: e.challenge, personal: e.personal(),
-		trying: e.flight != nil || e.queued, readerNext: e.readerNext,
+		trying: e.flight != nil || e.queued, backingOff: e.backingOff(now), readerNext: e.readerNext,
 		tokens: e.tokens, attempts: e.attempts,
 	}
-	f.backingOff = e.rec.Failures > 0 && !reached(now, e.next)
 	if at, ok := e.attemptAt(k, now); ok {
 		f.next = at
 	}
