@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"regexp"
 	"slices"
@@ -12,21 +13,60 @@ import (
 	"strings"
 )
 
+const (
+	// maxToken is the longest token, in bytes. An environment variable holds 128 KiB on
+	// Linux (MAX_ARG_STRLEN, execve(2)), name and all, and few servers take even 16 KiB
+	// in a header: a longer one serves nobody.
+	maxToken = 64 << 10
+	// maxFields is how many fields of an object, or elements of a list, are looked at:
+	// 1 MiB of them would take many times that in memory.
+	maxFields = 1000
+)
+
 // object is a JSON object whose fields are looked at one by one, so that a field
 // of a wrong type spoils only itself.
 type object map[string]json.RawMessage
 
-var errNotObject = errors.New("not a JSON object")
+var (
+	errNotObject  = errors.New("no JSON object")
+	errManyFields = fmt.Errorf("a JSON object of more than %d fields", maxFields)
+)
 
 // object reads the body, which must be one JSON object and nothing else.
 func (a *answer) object() (object, error) {
-	return parseObject(bytes.TrimPrefix(a.body, []byte("\ufeff")))
+	if a.fields == nil && a.noFields == nil {
+		a.fields, a.noFields = parseObject(bytes.TrimPrefix(a.body, []byte("\ufeff")))
+	}
+	return a.fields, a.noFields
 }
 
+// parseObject reads an object of at most maxFields fields. Of fields of one name the
+// last counts, as with most readers of JSON.
 func parseObject(text []byte) (object, error) {
-	var o object
-	if err := json.Unmarshal(text, &o); err != nil || o == nil {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
 		return nil, errNotObject // the original may quote the text
+	}
+	o := object{}
+	for dec.More() {
+		if len(o) == maxFields {
+			return nil, errManyFields
+		}
+		name, err := dec.Token()
+		if err != nil {
+			return nil, errNotObject
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, errNotObject
+		}
+		o[name.(string)] = value // the decoder takes nothing else for a name
+	}
+	if _, err := dec.Token(); err != nil { // the end of the object
+		return nil, errNotObject
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errNotObject
 	}
 	return o, nil
 }
@@ -79,13 +119,17 @@ func (o object) number(name string) (int, bool) {
 
 // objects is a field that is a list, without the elements that are no objects.
 func (o object) objects(name string) []object {
-	raw, ok := o.field(name)
-	var list []json.RawMessage
-	if !ok || json.Unmarshal(raw, &list) != nil {
+	raw, _ := o.field(name)
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if start, err := dec.Token(); err != nil || start != json.Delim('[') {
 		return nil
 	}
 	var found []object
-	for _, element := range list {
+	for range maxFields {
+		var element json.RawMessage
+		if !dec.More() || dec.Decode(&element) != nil {
+			break
+		}
 		if o, err := parseObject(element); err == nil {
 			found = append(found, o)
 		}
@@ -114,8 +158,11 @@ func (a *answer) token(name string) (Secret, error) {
 
 // checkToken tells what no header can carry.
 func checkToken(text string) error {
-	if text == "" {
+	switch {
+	case text == "":
 		return errors.New("there is none, or it is empty")
+	case len(text) > maxToken:
+		return fmt.Errorf("it has %d bytes, and more than %d KiB fit into no header", len(text), maxToken>>10)
 	}
 	for at, b := range []byte(text) {
 		if b <= ' ' || b > '~' {
@@ -148,7 +195,7 @@ func (a *answer) words() string {
 		return quote(status, said)
 	}
 	switch {
-	case len(bytes.TrimSpace(a.body)) == 0:
+	case len(bytes.TrimSpace(a.body)) == 0 && !a.cut:
 		return status + ", an empty body"
 	case a.html():
 		if found := title.FindSubmatch(a.body); found != nil {
@@ -156,16 +203,20 @@ func (a *answer) words() string {
 		}
 		return status + ", an HTML page"
 	}
-	if _, err := a.object(); err == nil {
+	_, err := a.object()
+	switch {
+	case err == nil:
 		return status
+	case a.cut:
+		return fmt.Sprintf("%s, a body of more than %d KiB", status, maxBody>>10)
 	}
 	if encoding := a.header.Get("Content-Encoding"); encoding != "" {
 		return fmt.Sprintf("%s, a body encoded as %q", status, a.mask.clean(encoding))
 	}
 	if a.ok() {
-		return status + ", a body that is no JSON object"
+		return status + ", a body that is " + err.Error()
 	}
-	return quote(status, a.mask.clean(string(a.body)))
+	return quote(status, a.mask.clean(string(a.body[:min(len(a.body), maxLook+1)])))
 }
 
 // quote puts what somebody else said, already cleaned, after what we say of it.

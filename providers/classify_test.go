@@ -184,7 +184,7 @@ func (r redirectTo) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"", "5", "-5", "99999999999999999999", "Sun, 01 Mar 2026 12:00:30 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"} {
+	for _, seed := range []string{"", "5", "-5", "99999999999999999999", "Sun, 01 Mar 2026 12:00:30 GMT", "Mon, 01 Jan 0001 00:00:00 GMT", "-1", "NaN", "1e9", "3600.5", "Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 32 Jan 1970 00:00:00 GMT"} {
 		f.Add(seed, int64(1772366400))
 	}
 	f.Fuzz(func(t *testing.T, value string, now int64) {

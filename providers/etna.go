@@ -140,7 +140,7 @@ func (l *etnaLogin) send(ctx context.Context) (*etnaReply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readEtna(a, l.hide), nil
+	return readEtna(a), nil
 }
 
 // next prepares the answer to what the reply asks for, if it is configured and was
@@ -238,7 +238,7 @@ type etnaReply struct {
 	interim                    Secret
 }
 
-func readEtna(a *answer, hide []Secret) *etnaReply {
+func readEtna(a *answer) *etnaReply {
 	r := &etnaReply{answer: a}
 	o, err := a.object()
 	if err != nil {
@@ -250,7 +250,7 @@ func readEtna(a *answer, hide []Secret) *etnaReply {
 		*field = strings.TrimSpace(text)
 	}
 	r.interim = NewSecret(interim)
-	a.mask = newMask(append(a.caller.secrets(hide), r.interim)...)
+	a.mask.hide(r.interim)
 	return r
 }
 

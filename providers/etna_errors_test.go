@@ -70,7 +70,7 @@ var etnaAnswers = []answerTest{
 	{302, etnaNoUser, "", Misconfigured, 0, "redirects"},
 	{407, etnaNoUser, "", Misconfigured, 0, "the proxy wants"},
 	// It may repeat what it was given.
-	{401, `{"State":"Failed","Step":"the pass-word","Reason":"the-app-key or the pass-word"}`, "", Refused, 0, `(HTTP 401, step [secret]: "[secret] or [secret]")`},
+	{401, `{"State":"Failed","Step":"the pass-word","Reason":"the-app-key or the pass-word"}`, "", Refused, 0, `(HTTP 401, step [withheld: it repeats a secret]: "[withheld: it repeats a secret]")`},
 }
 
 func TestEtnaAnswers(t *testing.T) {
@@ -117,7 +117,7 @@ func TestEtnaTurnedDown(t *testing.T) {
 		{name: "PIN, by a 202 in the other spelling", turns: []turn{askPin, {202, strings.Replace(etnaAskPin, "Secutity", "Security", 1), ""}}, settings: all, requests: []string{"", pinToFirst}, class: Refused, text: "refused the configured pin"},
 		{name: "code, asked again after the PIN", turns: []turn{askCode, askPin, askCode}, settings: all, requests: []string{"", codeToSecond, pinToFirst}, class: Refused, text: "refused the configured code"},
 		{name: "code, by a bare 401", turns: []turn{askCode, {401, ``, ""}}, settings: all, requests: []string{"", codeToSecond}, class: Refused, text: "refused the configured code (HTTP 401 Unauthorized, an empty body)"},
-		{name: "code, by an echo", turns: []turn{askCode, {401, `{"State":"Failed","Reason":"code-123456 ` + etnaSecond + `"}`, ""}}, settings: all, requests: []string{"", codeToSecond}, class: Refused, text: `"[secret] [secret]"`},
+		{name: "code, by an echo", turns: []turn{askCode, {401, `{"State":"Failed","Reason":"code-123456 ` + etnaSecond + `"}`, ""}}, settings: all, requests: []string{"", codeToSecond}, class: Refused, text: `"[withheld: it repeats a secret]"`},
 		{name: "outage after the code", turns: []turn{askCode, {503, ``, ""}}, settings: all, requests: []string{"", codeToSecond}, class: Transient, text: "HTTP 503"},
 		{
 			name: "PIN after a person's code", answer: personAnswer("VerificationCode"), turns: []turn{askPin, {401, etnaBadPin, ""}}, settings: pinOnly,
@@ -126,7 +126,7 @@ func TestEtnaTurnedDown(t *testing.T) {
 		byPerson("wrong code", turn{401, etnaBadCode, ""}, TicketGone, `etna refused the answer and ended the login (HTTP 401, step VerificationCode: "Invalid code")`),
 		byPerson("ticket", turn{401, `{"State":"Failed","Step":"VerificationCode","Reason":"Corrupted ticket"}`, ""}, TicketGone, "Corrupted ticket"),
 		byPerson("bare 401", turn{401, ``, ""}, TicketGone, "an empty body"),
-		byPerson("echo", turn{401, `{"State":"Failed","Reason":"654321 ticket-0"}`, ""}, TicketGone, `"[secret] [secret]"`),
+		byPerson("echo", turn{401, `{"State":"Failed","Reason":"654321 ticket-0"}`, ""}, TicketGone, `"[withheld: it repeats a secret]"`),
 		byPerson("credentials", turn{401, etnaNoUser, ""}, Refused, "refused the user name and password"),
 		byPerson("expired", turn{401, etnaExpired, ""}, Refused, "the password has expired"),
 		byPerson("app key", turn{401, etnaNoKey, ""}, Misconfigured, "correct app_key"),
@@ -147,7 +147,7 @@ func TestEtnaSourceFails(t *testing.T) {
 		text, want string
 		err        error
 	}{
-		{"", "etna asks for a code, and getting it from its source went wrong: code: exit status 1, [secret]", errors.New("code: exit status 1,\nthe pass-word")},
+		{"", "etna asks for a code, and getting it from its source went wrong: [withheld: it repeats a secret]", errors.New("code: exit status 1,\nthe pass-word")},
 		{" \n", "it is empty", nil},
 		{"line\nline", "it has a blank", nil},
 	} {
@@ -208,6 +208,9 @@ func FuzzEtnaAnswer(f *testing.F) {
 		for _, status := range []int{200, 202, 401, 403, 429, 503} {
 			f.Add(status, "application/json", "Sun, 01 Mar 2026 12:00:30 GMT", "5", []byte(body))
 		}
+	}
+	for _, body := range hostileBodies("etna") {
+		f.Add(200, "application/json", "Sun, 01 Mar 2026 12:00:30 GMT", "-1", body)
 	}
 	f.Fuzz(func(t *testing.T, status int, kind, date, wait string, body []byte) {
 		k, _ := Lookup("etna")

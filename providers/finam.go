@@ -69,7 +69,7 @@ func finamFailure(a *answer) *Error {
 	class, code := finamClass(a)
 	words := a.words()
 	if code >= 0 {
-		words = quote(fmt.Sprintf("HTTP %d, code %d", a.status, code), a.message())
+		words = quote(fmt.Sprintf("HTTP %d, code %s", a.status, a.mask.clean(strconv.Itoa(code))), a.message())
 	}
 	var e *Error
 	switch {

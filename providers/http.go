@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -136,22 +133,28 @@ type answer struct {
 	body   []byte
 	cut    bool // there was more than maxBody
 
-	start    time.Time // before the request
-	received time.Time // when the header was there
-	skew     time.Duration
-	dated    bool // the answer had a usable Date
+	fields   object // of the body, once somebody asked
+	noFields error  // why there are none
+
+	start    time.Time     // before the request
+	received time.Time     // when the header was there
+	gap      time.Duration // the provider's clock minus this host's, as the Date has it
+	skew     time.Duration // the same, as far as it is believed
+	dated    bool          // it is
 }
 
 // post makes one exchange within the credential's timeout, body included. Every
 // error is an *Error: there was no answer, or not all of it.
 func (c *caller) post(ctx context.Context, r request) (*answer, error) {
-	x := exchange{caller: c, outer: ctx, mask: newMask(c.secrets(r.hide)...)}
+	x := exchange{caller: c, outer: ctx, mask: newMask(append(hiding(ctx), r.hide...)...)}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	req, err := c.build(x.trace(ctx), r)
 	if err != nil {
 		return nil, &Error{Class: Misconfigured, Err: err}
 	}
+	x.proxy = c.proxy(req)
+	x.mask.hide(c.secrets(x.proxy)...)
 	a := &answer{caller: c, step: r.step, mask: x.mask, start: time.Now()}
 	// Not through http.Client, which would follow redirects.
 	res, err := c.Transport.RoundTrip(req)
@@ -161,7 +164,9 @@ func (c *caller) post(ctx context.Context, r request) (*answer, error) {
 	defer func() { _ = res.Body.Close() }() // nothing can be done about it
 	a.received = time.Now()
 	a.status, a.header = res.StatusCode, res.Header
-	a.skew, a.dated = measureSkew(res.Header.Get("Date"), a.start, a.received)
+	if a.gap, a.dated = measureSkew(res.Header.Get("Date"), a.start, a.received); a.dated {
+		a.skew = a.gap
+	}
 	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
 	if err != nil {
 		return nil, a.broken(x.lost(ctx, err))
@@ -195,59 +200,28 @@ func (c *caller) build(ctx context.Context, r request) (*http.Request, error) {
 	return req, nil
 }
 
-func (c *caller) secrets(more []Secret) []Secret {
-	all := append([]Secret(nil), more...)
+// secrets are all that an answer might repeat: the credential's, and what the proxy
+// is given.
+func (c *caller) secrets(proxy *url.URL) (all []Secret) {
 	for _, secret := range c.Secrets {
 		all = append(all, secret)
+	}
+	if proxy != nil && proxy.User != nil {
+		password, _ := proxy.User.Password()
+		all = append(all, NewSecret(password))
 	}
 	return all
 }
 
-// exchange watches over one request until it is answered.
-type exchange struct {
-	caller *caller
-	outer  context.Context // without our own timeout
-	mask   mask
-	sent   atomic.Bool
-}
-
-// trace notes when the request may have left: from the moment that it has a
-// connection, since what happens between that and its first byte cannot be told
-// apart. Looking for, dialling and securing a connection send nothing of it, nor
-// does a connection that turned out dead and was replaced.
-func (x *exchange) trace(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) { x.sent.Store(false) },
-		GotConn: func(httptrace.GotConnInfo) { x.sent.Store(true) },
-	})
-}
-
-// lost says why there is no answer.
-func (x *exchange) lost(ctx context.Context, err error) *Error {
-	host, sent := x.caller.base.Host, x.sent.Load()
-	fail := func(class Class, format string, args ...any) *Error {
-		return &Error{Class: class, Sent: sent, Err: fmt.Errorf(format, args...)}
+// proxy is what the request goes through; nil without one.
+func (c *caller) proxy(req *http.Request) *url.URL {
+	transport, ok := c.Transport.(*http.Transport)
+	if !ok || transport.Proxy == nil {
+		return nil
 	}
-	var refusal *proxyRefusal
-	var certificate *tls.CertificateVerificationError
-	switch reason := x.mask.clean(err.Error()); {
-	case x.outer.Err() != nil:
-		return fail(Transient, "asking %s was given up: %w", host, x.outer.Err())
-	case ctx.Err() != nil && !sent:
-		return fail(Transient, "no connection to %s within %s: %w", host, x.caller.Timeout, ctx.Err())
-	case ctx.Err() != nil:
-		return fail(Transient, "no complete answer from %s within %s: %w", host, x.caller.Timeout, ctx.Err())
-	case errors.As(err, &refusal):
-		class := statusClass(refusal.status, login)
-		if class == Refused || class == Malformed { // that is about the proxy, not about these secrets
-			class = Misconfigured
-		}
-		return &Error{Class: class, Status: refusal.status, Err: fmt.Errorf("reaching %s: %s: check proxy", host, reason)}
-	case errors.As(err, &certificate):
-		return fail(Blocked, "verifying %s: %s: check this host's clock, ca_file, and who intercepts TLS", host, reason)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fail(Transient, "%s closed the connection before its answer was complete", host)
-	default:
-		return fail(Transient, "reaching %s: %s", host, reason)
+	proxy, err := transport.Proxy(req)
+	if err != nil {
+		return nil // RoundTrip will say so
 	}
+	return proxy
 }

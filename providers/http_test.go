@@ -176,7 +176,8 @@ func TestBodyLimit(t *testing.T) {
 			}
 		}
 	}
-	full := `{"token":"` + strings.Repeat("a", maxBody-len(`{"token":""}`)) + `"}`
+	long := `{"token":"` + strings.Repeat("a", maxToken) + `"}`
+	full := long + strings.Repeat(" ", maxBody-len(long))
 	tests := []struct {
 		name    string
 		handler http.HandlerFunc
@@ -202,7 +203,7 @@ func TestBodyLimit(t *testing.T) {
 			token, err := a.token("token")
 			switch {
 			case test.token:
-				if err != nil || len(token.Reveal()) < maxBody-20 {
+				if err != nil || len(token.Reveal()) != maxToken {
 					t.Errorf("token of %d bytes, error %v", len(token.Reveal()), err)
 				}
 			case a.ok():
@@ -282,7 +283,7 @@ func TestLostAnswers(t *testing.T) {
 		{"half a success", half("200 OK"), time.Minute, Transient, 7 * time.Second, 200, "closed the connection"},
 		{"half a refusal", half("401 No"), time.Minute, Transient, 7 * time.Second, 401, "closed the connection"},
 		{"half a 429", half("429 Slow"), time.Minute, Throttled, 7 * time.Second, 429, "closed the connection"},
-		{"garbage", garbage, time.Minute, Transient, 0, 0, `no-colon [secret]`},
+		{"garbage", garbage, time.Minute, Transient, 0, 0, withheld},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -313,7 +314,6 @@ func TestNothingWasSent(t *testing.T) {
 		}
 	}
 	short := func(s *Settings) { s.Timeout = 50 * time.Millisecond }
-	plain := serve(t, reply(200, "{}"))
 	tests := []struct {
 		name, url, text string
 		change          func(*Settings)
@@ -321,7 +321,6 @@ func TestNothingWasSent(t *testing.T) {
 		{"refused", "http://" + closed.Addr().String(), "connection refused", func(*Settings) {}},
 		{"no such host", "https://api.example", "reaching api.example: lookup api.example: no such host", failing},
 		{"handshake hangs", "https://" + listener.Addr().String(), "no connection to 127.0.0.1:", short},
-		{"no TLS there", strings.Replace(plain, "http:", "https:", 1), "first record does not look like a TLS handshake", func(*Settings) {}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

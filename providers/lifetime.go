@@ -21,7 +21,7 @@ const (
 
 // measureSkew is the smallest shift of this host's clock that explains a Date
 // header: its second, [date, date+1s), must overlap the exchange, [start, end]. It
-// reports false where there is no Date, or none to believe.
+// reports false where there is no Date, or none to believe: the skew is for people then.
 func measureSkew(date string, start, end time.Time) (time.Duration, bool) {
 	at, err := http.ParseTime(date)
 	if err != nil {
@@ -33,10 +33,7 @@ func measureSkew(date string, start, end time.Time) (time.Duration, bool) {
 	} else if behind := at.Add(time.Second).Sub(start); behind < 0 {
 		skew = behind
 	}
-	if skew.Abs() > maxSkew {
-		return 0, false
-	}
-	return skew, true
+	return skew, skew.Abs() <= maxSkew
 }
 
 // life says how long a kind's tokens live.
@@ -49,7 +46,7 @@ type life struct {
 // in this host's time, or else is counted from the start of the request, which is
 // never too late. Settings.TTL replaces the assumed one, and bounds the stated.
 func (a *answer) issue(value Secret, life life) (Token, error) {
-	token := Token{Value: value, Issued: a.start, Skew: a.skew}
+	token := Token{Value: value, Issued: a.start, Skew: a.gap}
 	exp, stated, err := jwtExpiry(value.Reveal())
 	if err != nil {
 		return Token{}, a.fail(Malformed, "answered with a token that cannot be right: %w", err)
@@ -59,6 +56,10 @@ func (a *answer) issue(value Secret, life life) (Token, error) {
 		token.Expires = a.local(exp)
 		if !token.Expires.After(a.received) {
 			return Token{}, a.expired(exp)
+		}
+		if a.astray() && a.caller.TTL <= 0 && token.Expires.After(a.start.Add(life.longest)) {
+			return Token{}, a.fail(Malformed, "answered with a token that expires at %s; %s: too far apart to tell how long it lives: check both clocks, or set ttl",
+				exp.UTC().Format(time.RFC3339), a.clocks())
 		}
 		lifetime = life.longest
 		if a.caller.TTL > 0 {
@@ -93,12 +94,21 @@ func (a *answer) local(at time.Time) time.Time {
 
 // expired is about a token that was dead on arrival: one of two clocks is wrong.
 func (a *answer) expired(exp time.Time) *Error {
-	clock := "the answer has no usable Date to compare clocks with"
-	if a.dated {
-		clock = "its own clock differs from ours by " + a.skew.Round(time.Second).String()
+	return a.fail(Malformed, "answered with a token that expired at %s; %s: check both clocks", exp.UTC().Format(time.RFC3339), a.clocks())
+}
+
+// astray says whether the provider's clock is so far off that it is not believed. An
+// exp of the same clock says nothing then: one that has passed is told from this
+// host's time, and one beyond the longest lifetime was made by such a clock.
+func (a *answer) astray() bool { return !a.dated && a.gap != 0 }
+
+// clocks tells the time on both sides.
+func (a *answer) clocks() string {
+	ours := "this host's clock says " + a.received.UTC().Format(time.RFC3339)
+	if theirs, err := http.ParseTime(a.header.Get("Date")); err == nil {
+		return ours + " and its own " + theirs.UTC().Format(time.RFC3339)
 	}
-	return a.fail(Malformed, "answered with a token that expired at %s, while this host's clock says %s; %s: check both clocks",
-		exp.UTC().Format(time.RFC3339), a.received.UTC().Format(time.RFC3339), clock)
+	return ours + ", and the answer has no usable Date to compare clocks with"
 }
 
 // jwtExpiry reads the exp of a JWT. It reports false for what is not a JWT, or has

@@ -37,11 +37,11 @@ func TestMeasureSkew(t *testing.T) {
 		{"server ahead a little", date, at(-2 * time.Second), at(-100 * time.Millisecond), 100 * time.Millisecond, true},
 		{"server behind", date, at(61 * time.Second), at(70 * time.Second), -time.Minute, true},
 		{"399 days", date, at(-399 * 24 * time.Hour), at(-399 * 24 * time.Hour), 399 * 24 * time.Hour, true},
-		{"401 days", date, at(-401 * 24 * time.Hour), at(-401 * 24 * time.Hour), 0, false},
-		{"401 days behind", date, at(401 * 24 * time.Hour), at(401 * 24 * time.Hour), 0, false},
+		{"401 days", date, at(-401 * 24 * time.Hour), at(-401 * 24 * time.Hour), 401 * 24 * time.Hour, false},
+		{"401 days behind", date, at(401 * 24 * time.Hour), at(401 * 24 * time.Hour), time.Second - 401*24*time.Hour, false},
 		{"no date", "", at(0), at(0), 0, false},
 		{"no date either", "yesterday", at(0), at(0), 0, false},
-		{"before all clocks", "Mon, 01 Jan 0001 00:00:00 GMT", at(0), at(0), 0, false},
+		{"before all clocks", "Mon, 01 Jan 0001 00:00:00 GMT", at(0), at(0), math.MinInt64, false},
 	}
 	for _, test := range tests {
 		got, ok := measureSkew(test.date, test.start, test.end)
@@ -145,7 +145,7 @@ func TestIssue(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			c := testCaller(t, "http://h", func(s *Settings) { s.TTL = test.ttl })
-			a := &answer{caller: c, status: 200, start: start, received: received, skew: test.skew, dated: true}
+			a := &answer{caller: c, status: 200, start: start, received: received, gap: test.skew, skew: test.skew, dated: true}
 			token, err := a.issue(NewSecret(test.text), rules)
 			if test.want == 0 {
 				wantError(t, err, Malformed)
@@ -169,10 +169,10 @@ func TestIssue(t *testing.T) {
 
 func TestExpiredTokenNamesBothClocks(t *testing.T) {
 	body := `{"token":"` + testJWT(`{"exp":1724949192}`) + `"}`
-	ahead := time.Now().Add(2*time.Hour + 500*time.Millisecond).UTC().Format(http.TimeFormat)
+	ahead := time.Now().Add(2 * time.Hour).UTC().Truncate(time.Second)
 	for header, want := range map[string]string{
-		"Date: " + ahead: "its own clock differs from ours by 2h0m0s: check both clocks",
-		"Date: x":        "the answer has no usable Date to compare clocks with",
+		"Date: " + ahead.Format(http.TimeFormat): " and its own " + ahead.Format(time.RFC3339) + ": check both clocks",
+		"Date: x":                                ", and the answer has no usable Date to compare clocks with: check both clocks",
 	} {
 		a, err := testCaller(t, serve(t, reply(200, body, header))).post(t.Context(), request{})
 		if err != nil {
@@ -183,13 +183,16 @@ func TestExpiredTokenNamesBothClocks(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = a.issue(token, finamLife)
-		wantError(t, err, Malformed, "expired at 2024-08-29T16:33:12Z, while this host's clock says 20", want)
+		wantError(t, err, Malformed, "expired at 2024-08-29T16:33:12Z; this host's clock says 20", want)
 	}
 }
 
 func FuzzJWT(f *testing.F) {
 	for _, seed := range []string{"", "a.b.c", testJWT(`{"exp":1724949192}`), testJWT(`{"exp":"1"}`), testJWT(`{"exp":-1e308}`), testJWTWith(`{"alg":null}`, `{}`)} {
 		f.Add(seed)
+	}
+	for _, test := range hostileExpiries() {
+		f.Add(test.token)
 	}
 	rules := life{assumed: time.Minute, longest: 24 * time.Hour}
 	c, err := newCaller(&testKind, Settings{URL: "http://h", Secrets: map[string]Secret{"password": NewSecret("x")}})

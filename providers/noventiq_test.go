@@ -101,7 +101,7 @@ func TestNoventiqErrors(t *testing.T) {
 		{200, `{"errors":[],"token":null}`, "", Malformed, 0, "there is none"},
 		{200, `{"token":"a\nb"}`, "", Malformed, 0, "0x0a"},
 		{200, htmlBody, "", Malformed, 0, "an HTML page"},
-		{401, `{"code":401,"message":"user and ` + `pa\"ss <w&rd>/ü 1` + `"}`, "", Refused, 0, `"user and [secret]"`},
+		{401, `{"code":401,"message":"user and ` + `pa\"ss <w&rd>/ü 1` + `"}`, "", Refused, 0, `"[withheld: it repeats a secret]"`},
 	}
 	for _, test := range tests {
 		t.Run(test.name(), func(t *testing.T) {
@@ -123,6 +123,9 @@ func FuzzNoventiqAnswer(f *testing.F) {
 		for _, status := range []int{200, 302, 400, 401, 500} {
 			f.Add(status, "application/json", "Sun, 01 Mar 2026 12:00:30 GMT", "http://a/b", []byte(body))
 		}
+	}
+	for _, body := range hostileBodies("noventiq") {
+		f.Add(200, "application/json", "Sun, 01 Mar 2026 12:00:30 GMT", "-1", body)
 	}
 	f.Fuzz(func(t *testing.T, status int, kind, date, wait string, body []byte) {
 		fuzzAnswer(t, "noventiq", secret, Settings{

@@ -4,8 +4,28 @@
 // A provider is stateless: it holds one credential's settings, and what must last
 // from one renewal to the next is in the Token. It never retries, sleeps or
 // remembers; when to try, and whether at all, is the keeper's to decide from the
-// Class of the error. What must not differ between providers (timeouts, limits,
-// redirects, what a status means, how a lifetime is read) is in http.go, once.
+// Class of the error. What must not differ between providers is there once: http.go
+// makes the exchange (timeout, limits, no redirect), lost.go says why there was no
+// answer, classify.go what a status means, body.go what a token is, lifetime.go how
+// long it lives, mask.go what of foreign text an error may show.
+//
+// # What upstream may do wrong
+//
+//	no TLS: certificate, version, cipher   blocked, with what to do about it
+//	no connection, no HTTP, too late       transient
+//	a header above 256 KiB, 1xx included   transient
+//	a proxy that refuses, or is down       misconfigured, throttled or transient
+//	3xx, wherever to                       misconfigured; none is followed
+//	a page for people with 401 or 403      blocked
+//	half a body, no JSON, over 1 MiB       by its status; malformed with a 2xx
+//	a body that is compressed              not unpacked: no JSON
+//	a token of another type or empty,      malformed
+//	  not printable ASCII, over 64 KiB
+//	one that has expired                   malformed; the text tells both clocks
+//	one that lives for years               cut to what such tokens live at most
+//	one of a clock over 400 days off       malformed, unless ttl says how long it lives
+//
+// Of these, 64 at once hold less than 8 MiB each.
 //
 // A new provider is one file with its Kind, one line in the table in kinds.go,
 // one look-alike in package sandbox and one table of golden answers.
@@ -41,8 +61,10 @@ type Token struct {
 	Refresh        Secret // empty if the provider has none
 	Issued         time.Time
 	Expires        time.Time
-	RefreshExpires time.Time     // zero if unknown
-	Skew           time.Duration // provider's clock minus this host's, as last measured
+	RefreshExpires time.Time // zero if unknown
+	// Skew is the provider's clock minus this host's, as last measured. Above 400 days
+	// it is for people to see, and corrects nothing.
+	Skew time.Duration
 }
 
 // Class says what an error means for the next attempt.

@@ -90,8 +90,8 @@ func (s *simplejwt) Refresh(ctx context.Context, prev Token) (Token, error) {
 	return s.pair(a)
 }
 
-// pair reads the tokens of a success. A refresh token that is missing, or is no
-// string, is none: the access token is good without it.
+// pair reads the tokens of a success. A refresh token that is missing, is no string or
+// is longer than any token is none: the access token is good without it.
 func (s *simplejwt) pair(a *answer) (Token, error) {
 	access, err := a.token("access")
 	if err != nil {
@@ -102,8 +102,9 @@ func (s *simplejwt) pair(a *answer) (Token, error) {
 		return Token{}, err
 	}
 	if o, err := a.object(); err == nil {
-		text, _ := o.text("refresh")
-		token.Refresh = NewSecret(text)
+		if text, _ := o.text("refresh"); len(text) <= maxToken {
+			token.Refresh = NewSecret(text)
+		}
 	}
 	if !token.Refresh.Empty() {
 		token.RefreshExpires = a.expiry(token.Refresh, simplejwtRefreshLife)

@@ -48,7 +48,16 @@ func (a answer) write(w http.ResponseWriter, fault Fault) {
 	if fault.RetryAfter != "" {
 		w.Header().Set("Retry-After", fault.RetryAfter)
 	}
+	for name, value := range fault.Header {
+		w.Header().Set(name, value)
+		if value == "" {
+			w.Header()[name] = nil // else net/http sends a Date of its own
+		}
+	}
 	body := a.body
+	if fault.Edit != nil {
+		body = fault.Edit(body)
+	}
 	if fault.Empty {
 		body = nil
 	}

@@ -3,25 +3,33 @@ package sandbox
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 // Fault is one way for an answer to go wrong. Status, HTML, Body and Location put
-// another answer in the place of the API's; Empty, Truncated and Drop spoil the one
-// there is; Hold keeps it back. They combine: Drop with Truncated ends the
-// connection in the middle of a body, Drop with Late loses the answer to a call
-// that has taken effect. The zero Fault changes nothing.
+// another answer in the place of the API's; Raw puts there what need not be an answer
+// at all; Edit, Header, Empty, Truncated and Drop spoil the one there is; Hold keeps it
+// back. They combine: Drop with Truncated ends the connection in the middle of a body,
+// Drop with Late loses the answer to a call that has taken effect. The zero Fault
+// changes nothing.
 type Fault struct {
-	Path       string          // of the calls it strikes; empty: any
-	Status     int             // answered instead, in the API's own error format
-	HTML       bool            // a gateway's HTML page instead, with Status (502 if 0)
-	Body       string          // answered as JSON (with HTML: as HTML), byte for byte, with Status (200 if 0)
-	Location   string          // a redirect to there, with Status (307 if 0)
-	RetryAfter string          // sent as Retry-After, as it is
-	Empty      bool            // status and headers, no body
-	Truncated  bool            // half of the body, in a complete answer
-	Drop       bool            // the connection ends without an answer
-	Late       bool            // the call takes effect before the fault strikes
-	Hold       <-chan struct{} // nothing is answered until it is closed
+	Path       string              // of the calls it strikes; empty: any
+	Status     int                 // answered instead, in the API's own error format
+	HTML       bool                // a gateway's HTML page instead, with Status (502 if 0)
+	Body       string              // answered as JSON (with HTML: as HTML), byte for byte, with Status (200 if 0)
+	Location   string              // a redirect to there, with Status (307 if 0)
+	Raw        string              // written to the connection byte for byte, which ends then (HTTP/1.1 alone)
+	Endless    string              // written behind Raw again and again, until the client leaves
+	Pause      time.Duration       // before each byte of Raw and Endless
+	Reset      bool                // the connection is reset, behind Raw or without an answer
+	Edit       func([]byte) []byte // makes the body that is sent of the one there is
+	Header     map[string]string   // sent in place of the answer's own; an empty value: not sent
+	RetryAfter string              // sent as Retry-After, as it is
+	Empty      bool                // status and headers, no body
+	Truncated  bool                // half of the body, in a complete answer
+	Drop       bool                // the connection ends without an answer
+	Late       bool                // the call takes effect before the fault strikes
+	Hold       <-chan struct{}     // nothing is answered until it is closed
 }
 
 // script is a fault and how many calls it is still for; negative: all of them.
@@ -71,7 +79,7 @@ func (s *Server[K]) nextFault(path string) Fault {
 // replaces says whether the API's own answer is not sent, and without Late not
 // even made.
 func (f Fault) replaces() bool {
-	return f.Status != 0 || f.HTML || f.Body != "" || f.Location != "" || f.Drop && !f.Truncated
+	return f.Status != 0 || f.HTML || f.Body != "" || f.Location != "" || f.Drop && !f.Truncated || f.raw()
 }
 
 // wait holds the call back, and says whether the client is still there.

@@ -93,6 +93,10 @@ func (s *Server[K]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if fault.Drop && !fault.Truncated {
 		panic(http.ErrAbortHandler)
 	}
+	if fault.raw() {
+		fault.write(r.Context(), w)
+		return
+	}
 	s.answered(call, reply.status, w.Header())
 	reply.write(w, fault)
 }

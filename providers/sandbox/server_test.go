@@ -109,6 +109,13 @@ func TestFaults(t *testing.T) {
 		{"drop", Fault{Drop: true}, 0, "", "", 0},
 		{"lost answer", Fault{Drop: true, Late: true}, 0, "", "", 1},
 		{"cut in the body", Fault{Drop: true, Truncated: true}, 0, "", "", 1},
+		{"edited", Fault{Edit: func(body []byte) []byte { return append(body[:9:9], '!') }}, 200, `{"token":!`, "Content-Length: 10", 1},
+		{"header", Fault{Header: map[string]string{"Content-Type": "x/y"}, Body: "{}"}, 200, "{}", "Content-Type: x/y", 0},
+		{"no header", Fault{Header: map[string]string{"Date": ""}, Body: "{}"}, 200, "{}", "Date: ", 0},
+		{"raw", Fault{Raw: "HTTP/1.0 299 Odd\r\nX-Raw: yes\r\n\r\nhello"}, 299, "hello", "X-Raw: yes", 0},
+		{"raw, late", Fault{Raw: "HTTP/1.0 200 OK\r\n\r\n", Late: true}, 200, "", "", 1},
+		{"slow", Fault{Raw: "HTTP/1.0 200 OK\r\n\r\nhello", Pause: time.Microsecond}, 200, "hello", "", 0},
+		{"reset", Fault{Reset: true}, 0, "", "", 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
