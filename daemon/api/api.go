@@ -12,6 +12,7 @@ package api
 
 import (
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -50,8 +51,8 @@ type Header struct {
 // String names the header without its value, so that a logged Header discloses nothing.
 func (h Header) String() string { return h.Name + ": [token]" }
 
-// GoString is String, for %#v.
-func (h Header) GoString() string { return h.String() }
+// Format writes String, whatever the verb.
+func (h Header) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, h.String()) }
 
 // Token answers GET /v1/tokens/{name}.
 type Token struct {
@@ -69,8 +70,8 @@ func (t Token) String() string {
 	return fmt.Sprintf("token of %s (%s, expires %s)", t.Name, t.Fingerprint, t.ExpiresAt.Format(time.RFC3339))
 }
 
-// GoString is String, for %#v.
-func (t Token) GoString() string { return t.String() }
+// Format writes String, whatever the verb.
+func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.String()) }
 
 // Status describes a credential; it never holds a token.
 type Status struct {
@@ -124,8 +125,8 @@ type AnswerRequest struct {
 // String says that there is an answer, so that a logged AnswerRequest discloses nothing.
 func (AnswerRequest) String() string { return "answer: [secret]" }
 
-// GoString is String, for %#v.
-func (r AnswerRequest) GoString() string { return r.String() }
+// Format writes String, whatever the verb.
+func (r AnswerRequest) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
 // Reloaded answers POST /v1/reload: how many credentials the new file added,
 // changed, removed and kept.

@@ -105,6 +105,9 @@ func (c *Client) Drop(ctx context.Context, name string, wait *time.Duration) (*S
 
 // Answer answers the pending challenge; for operators. wait is as in TokenOptions.
 func (c *Client) Answer(ctx context.Context, name, answer string, wait *time.Duration) (*Status, error) {
+	if !utf8.ValidString(answer) { // package json would send another one
+		return nil, Errorf(CodeUsage, "the answer is not UTF-8")
+	}
 	return c.status(ctx, "POST", name, "/answer"+query(param{"wait", wait}), AnswerRequest{Answer: answer})
 }
 
@@ -155,9 +158,14 @@ func (c *Client) call(ctx context.Context, method, target string, in, out any) e
 			return Errorf(CodeInternal, "encoding the request: %v", err)
 		}
 	}
+	most := int64(maxOne)
+	switch out.(type) {
+	case *Credentials, *Whoami, *Reloaded: // the last for the problems of a file
+		most = maxAll
+	}
 	var a answer
 	socket, err := c.exchange(ctx, method, target, body, func(conn *os.File) (err error) {
-		a, err = readAnswer(conn)
+		a, err = readAnswer(conn, most)
 		return err
 	})
 	if err != nil {
@@ -251,6 +259,9 @@ func explain(ctx context.Context, method, socket string, err error) *Error {
 	return e
 }
 
+// longestRetry is in seconds, and fits a time.Duration. Who says more means never.
+const longestRetry = 10 * 365 * 24 * 60 * 60
+
 // problem makes an *Error of an answer that is not 2xx.
 func problem(socket string, a answer) *Error {
 	var e Error
@@ -264,6 +275,7 @@ func problem(socket string, a answer) *Error {
 		return e
 	}
 	e.Status = a.status
+	e.RetryAfter = min(max(0, e.RetryAfter), longestRetry)
 	e.Title = cmp.Or(e.Title, e.Code.Info().Title)
 	if info := e.Code.Info(); info.Code != e.Code || info.Status == 0 {
 		e.Detail = e.Error() + " (code " + strconv.Quote(string(e.Code)) + ", which this version does not know)"

@@ -87,6 +87,12 @@ func Errorf(code Code, format string, args ...any) *Error {
 	}
 }
 
+// Unknown is the error of a name that is no credential's.
+func Unknown(name string) *Error {
+	return Errorf(CodeUnknown, "the credentials file has no credential %q", name).For(name).
+		WithHint("`tokenctl list` shows those on which you have a right")
+}
+
 // Error is the detail; the title where there is none.
 func (e *Error) Error() string {
 	if e.Detail != "" {

@@ -13,9 +13,11 @@ import (
 // what tokend does not send is an error, so that nothing else is taken for tokend.
 
 const (
-	maxLine = 4 << 10   // one line of the head, its end included
-	maxHead = 64 << 10  // all lines of the heads, of interim answers and of trailers
-	maxBody = 256 << 20 // the statuses of half a million credentials
+	maxLine = 4 << 10  // one line of the head, its end included
+	maxHead = 64 << 10 // all lines of the heads, of interim answers and of trailers
+
+	maxOne = 16 << 20  // a body about one credential, or one problem
+	maxAll = 256 << 20 // one about all of them: the statuses of half a million
 )
 
 // errNoAnswer says that the connection ended before the first byte of an answer.
@@ -42,14 +44,15 @@ const (
 // reader reads one answer.
 type reader struct {
 	r    *bufio.Reader
-	head int // what is left of maxHead
+	head int   // what is left of maxHead
+	most int64 // bytes of the body
 }
 
-// readAnswer reads one final answer, and skips the interim ones before it. The
-// error is errNoAnswer, a malformed, or that of r; io.ErrUnexpectedEOF means that
+// readAnswer reads one final answer, whose body has at most so many bytes, and skips
+// the interim ones before it. The error is errNoAnswer, a malformed, or that of r; io.ErrUnexpectedEOF means that
 // the answer was cut off.
-func readAnswer(r io.Reader) (answer, error) {
-	rd := newReader(r)
+func readAnswer(r io.Reader, most int64) (answer, error) {
+	rd := newReader(r, most)
 	status, kind, length, err := rd.final()
 	if err != nil {
 		return answer{}, err
@@ -58,7 +61,9 @@ func readAnswer(r io.Reader) (answer, error) {
 	return answer{status, kind, body}, err
 }
 
-func newReader(r io.Reader) *reader { return &reader{bufio.NewReaderSize(r, maxLine), maxHead} }
+func newReader(r io.Reader, most int64) *reader {
+	return &reader{bufio.NewReaderSize(r, maxLine), maxHead, most}
+}
 
 // final reads the head of the final answer.
 func (rd *reader) final() (status int, kind string, length int64, err error) {
@@ -161,9 +166,9 @@ func (rd *reader) body(length int64) ([]byte, error) {
 	case length == chunked:
 		return rd.chunks()
 	case length == untilClose:
-		body, err := io.ReadAll(io.LimitReader(rd.r, maxBody+1))
-		if err == nil && len(body) > maxBody {
-			err = errTooLarge()
+		body, err := io.ReadAll(io.LimitReader(rd.r, rd.most+1))
+		if err == nil && int64(len(body)) > rd.most {
+			err = rd.tooLarge()
 		}
 		return body, err
 	}
@@ -221,8 +226,8 @@ func (rd *reader) endChunk() error {
 // take appends the next n bytes to body. It makes room as they come: a length is
 // only a claim.
 func (rd *reader) take(body []byte, n int64) ([]byte, error) {
-	if n > maxBody-int64(len(body)) {
-		return nil, errTooLarge()
+	if n > rd.most-int64(len(body)) {
+		return nil, rd.tooLarge()
 	}
 	for n > 0 {
 		step := int(min(n, 64<<10))
@@ -237,8 +242,8 @@ func (rd *reader) take(body []byte, n int64) ([]byte, error) {
 	return body, nil
 }
 
-func errTooLarge() error {
-	return malformed("its body is larger than " + strconv.Itoa(maxBody>>20) + " MiB")
+func (rd *reader) tooLarge() error {
+	return malformed("its body is larger than " + strconv.FormatInt(rd.most>>20, 10) + " MiB")
 }
 
 // cutOff makes the end of the connection an error of the answer.

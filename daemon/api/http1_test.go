@@ -34,7 +34,7 @@ func TestReadAnswer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			// Byte by byte, since a socket may deliver so.
-			got, err := readAnswer(iotest.OneByteReader(strings.NewReader(tt.in)))
+			got, err := readAnswer(iotest.OneByteReader(strings.NewReader(tt.in)), maxAll)
 			if err != nil || got.status != tt.want.status || got.kind != tt.want.kind || !bytes.Equal(got.body, tt.want.body) {
 				t.Errorf("got %+v, %v", got, err)
 			}
@@ -78,7 +78,7 @@ func TestReadAnswer_malformed(t *testing.T) {
 		{"endless interim answers", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 3000), "its head is larger than 65536 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := readAnswer(strings.NewReader(tt.in))
+			got, err := readAnswer(strings.NewReader(tt.in), maxAll)
 			var bad malformed
 			if !errors.As(err, &bad) || string(bad) != tt.want {
 				t.Errorf("got %+v, %v; want %q", got, err, tt.want)
@@ -94,7 +94,7 @@ func TestReadAnswer_cutOff(t *testing.T) {
 		ok + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n",
 	} {
 		for n := range len(full) {
-			got, err := readAnswer(strings.NewReader(full[:n]))
+			got, err := readAnswer(strings.NewReader(full[:n]), maxAll)
 			want := io.ErrUnexpectedEOF
 			if n == 0 {
 				want = errNoAnswer
@@ -103,7 +103,7 @@ func TestReadAnswer_cutOff(t *testing.T) {
 				t.Fatalf("after %q: got %+v, %v; want %v", full[:n], got, err, want)
 			}
 		}
-		if _, err := readAnswer(strings.NewReader(full)); err != nil {
+		if _, err := readAnswer(strings.NewReader(full), maxAll); err != nil {
 			t.Errorf("whole: %v", err)
 		}
 	}
@@ -124,7 +124,7 @@ func FuzzResponse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		got, err := readAnswer(bytes.NewReader(in))
+		got, err := readAnswer(bytes.NewReader(in), maxAll)
 		if err != nil || bytes.HasPrefix(in, []byte("HTTP/1.1 1")) { // net/http does not skip interim answers
 			return
 		}

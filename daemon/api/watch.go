@@ -75,7 +75,7 @@ func (c *Client) told(socket string, line []byte, each func(Status) error) error
 // watch reads a stream of lines and hands out those that say something, each with its
 // end, valid until the next. An answer that is no such stream is read and returned.
 func watch(r io.Reader, line func([]byte) error) (answer, error) {
-	rd := newReader(r)
+	rd := newReader(r, maxOne)
 	status, kind, length, err := rd.final()
 	switch {
 	case err != nil:

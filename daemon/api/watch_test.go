@@ -245,7 +245,7 @@ func TestWatch_silence(t *testing.T) {
 func TestStream(t *testing.T) {
 	in := inChunks("abc", "0123456789", strings.Repeat("x", 5000)) + "0\r\nX: y\r\n\r\nHTTP/1.1 500"
 	for _, r := range []io.Reader{strings.NewReader(in), iotest.OneByteReader(strings.NewReader(in)), iotest.DataErrReader(strings.NewReader(in))} {
-		got, err := io.ReadAll(&stream{rd: newReader(r)})
+		got, err := io.ReadAll(&stream{rd: newReader(r, maxAll)})
 		if err != nil || string(got) != "abc0123456789"+strings.Repeat("x", 5000) {
 			t.Errorf("got %q, %v", got, err)
 		}
@@ -258,8 +258,8 @@ func FuzzStream(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		got, err := io.ReadAll(&stream{rd: newReader(strings.NewReader(string(in)))})
-		whole, errWhole := newReader(strings.NewReader(string(in))).body(chunked)
+		got, err := io.ReadAll(&stream{rd: newReader(strings.NewReader(string(in)), maxAll)})
+		whole, errWhole := newReader(strings.NewReader(string(in)), maxAll).body(chunked)
 		if (err == nil) != (errWhole == nil) || err == nil && string(got) != string(whole) {
 			t.Errorf("%q: streamed %q, %v; whole %q, %v", in, got, err, whole, errWhole)
 		}
