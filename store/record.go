@@ -1,10 +1,16 @@
 package store
 
-import "time"
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+)
 
 // Record is what tokend remembers of one credential. Its fields are plain values
-// on purpose: a type that hides itself when printed would be saved hidden. A
-// Record is therefore never logged.
+// on purpose: a type that hides itself when encoded would be saved hidden. So its
+// JSON is for sealing alone; printed and logged it says nothing of its fields, but
+// nothing that fmt does hides it in an unexported field of something else.
 //
 // All times are this host's wall clock.
 type Record struct {
@@ -55,6 +61,14 @@ type Record struct {
 	// Removed is when the credential left the file; the rest is kept a day from then.
 	Removed time.Time `json:"removed,omitzero"`
 }
+
+// Format writes the same for every record and verb.
+func (r Record) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hiddenRecord) }
+
+// LogValue is what Format writes.
+func (r Record) LogValue() slog.Value { return slog.StringValue(hiddenRecord) }
+
+const hiddenRecord = "[record]"
 
 // Attempt is a request that was about to be sent.
 type Attempt struct {
