@@ -7,6 +7,13 @@
 // the file is read (names.go), so that a decision never waits for a directory
 // service.
 //
+// The caller's systemd unit is what its cgroup says (unit.go, unit_linux.go). It is
+// looked up only when nothing but a rule about units can still grant the right, and
+// once per connection. The process must be alive then: of one that has exited no unit
+// is known. Kernels before 6.5 name it by its pid alone; there, a process that got the
+// pid of a caller which was gone before its connection was accepted passes for it, if
+// it runs as the same user.
+//
 // A uid or gid that the kernel cannot map into our user namespace arrives as the
 // overflow number (65534, "nobody" and "nogroup"). It stands for anybody, so it is
 // granted nothing, not even by a rule that names it, and not even when tokend
@@ -41,6 +48,10 @@ type Peer struct {
 	// Overflow is true for a uid that the kernel could not map into our user
 	// namespace: it stands for anybody, so it is granted nothing.
 	Overflow bool
+	// Unit looks up the unit of the system manager that the caller runs in, "" for
+	// none. Its error is part of a sentence that says why that cannot be told. A nil
+	// func stands for no unit.
+	Unit func() (string, error)
 }
 
 // The answers for callers that need no rule.
@@ -91,8 +102,8 @@ func (p Peer) byNature() (granted, refused string) {
 	return "", ""
 }
 
-// Rule is one parsed rule: user:NAME|UID, group:NAME|GID or everyone. The zero
-// Rule grants nothing.
+// Rule is one parsed rule: user:NAME|UID, group:NAME|GID, unit:NAME.service or
+// everyone. The zero Rule grants nothing.
 type Rule struct {
 	kind ruleKind
 	id   uint32
@@ -105,11 +116,14 @@ const (
 	ruleUser ruleKind = iota + 1
 	ruleGroup
 	ruleEveryone
+	ruleUnit // its id means nothing
 )
 
 // String is the rule as the file has it.
 func (r Rule) String() string { return r.text }
 
+// matches says whether the rule fits the caller; of one about units it never does:
+// see fits.
 func (r Rule) matches(p Peer) bool {
 	switch r.kind {
 	case ruleUser:
@@ -140,6 +154,39 @@ func (r Rules) list(right Right) ([]Rule, string) {
 	return nil, string(right)
 }
 
+// grantedBy returns the text of the rule in the lists that grants the caller what
+// they are for. Rules about units come last, for only they cost a look-up. If no
+// rule does, who is the caller as these rules had to see it.
+func (p Peer) grantedBy(lists ...[]Rule) (rule, who string) {
+	units := false
+	for _, rules := range lists {
+		for _, r := range rules {
+			if r.matches(p) {
+				return r.text, ""
+			}
+			units = units || r.kind == ruleUnit
+		}
+	}
+	if !units || p.Unit == nil {
+		return "", p.String()
+	}
+	unit, err := p.Unit()
+	switch {
+	case err != nil:
+		return "", p.String() + ", of an unknown unit (" + err.Error() + ")"
+	case unit == "":
+		return "", p.String() + ", in no system unit"
+	}
+	for _, rules := range lists {
+		for _, r := range rules {
+			if r.fits(unit) {
+				return r.text, ""
+			}
+		}
+	}
+	return "", p.String() + ", unit " + unit
+}
+
 // Decide says whether the peer has the right. why is the text of the rule that
 // granted it, "root" or "the uid that runs tokend"; for a refusal it is a sentence
 // that says as whom the kernel knows the caller.
@@ -149,12 +196,11 @@ func (r Rules) Decide(p Peer, right Right) (allowed bool, why string) {
 		return granted != "", granted + refused
 	}
 	rules, key := r.list(right)
-	for _, rule := range rules {
-		if rule.matches(p) {
-			return true, rule.text
-		}
+	rule, who := p.grantedBy(rules)
+	if rule == "" {
+		return false, who + "; no `" + key + "` rule grants it"
 	}
-	return false, p.String() + "; no `" + key + "` rule grants it"
+	return true, rule
 }
 
 // Status says whether the peer may see the status, which any right includes. why
@@ -164,14 +210,11 @@ func (r Rules) Status(p Peer) (allowed bool, why string) {
 	if granted+refused != "" {
 		return granted != "", granted + refused
 	}
-	for _, rules := range [...][]Rule{r.Allow, r.Operate, r.Observe} {
-		for _, rule := range rules {
-			if rule.matches(p) {
-				return true, rule.text
-			}
-		}
+	rule, who := p.grantedBy(r.Allow, r.Operate, r.Observe)
+	if rule == "" {
+		return false, who + "; no rule grants it"
 	}
-	return false, p.String() + "; no rule grants it"
+	return true, rule
 }
 
 // Grants lists the rights that the peer has, and the rule that gave them: the same

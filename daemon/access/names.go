@@ -33,6 +33,9 @@ var (
 // for each reading of the credentials file. The zero value is ready for use, by
 // several goroutines at once.
 type Names struct {
+	// NoUnits refuses rules about units: the daemon is a user's own.
+	NoUnits bool
+
 	files map[string]string // database → file; nil: those of /etc
 	run   string            // the getent program; empty: the one on the PATH
 	limit time.Duration     // of one run of it; 0: lookupLimit
@@ -80,9 +83,12 @@ func (n *Names) Parse(rule string) (Rule, error) {
 		}
 		return Rule{kind: ruleGroup, id: id, text: rule}, nil
 	case "unit":
-		return Rule{}, fmt.Errorf("bad rule %q: this version of tokend does not support unit rules yet", rule)
+		if n.NoUnits {
+			return Rule{}, fmt.Errorf("bad rule %q: in a user's daemon unit: is an error, for units are those of the system manager; use user:NAME or group:NAME", rule)
+		}
+		return parseUnit(rule, name)
 	}
-	return Rule{}, fmt.Errorf("bad rule %q: a rule is user:NAME, user:UID, group:NAME, group:GID or everyone", rule)
+	return Rule{}, fmt.Errorf("bad rule %q: a rule is user:NAME, user:UID, group:NAME, group:GID, unit:NAME.service or everyone", rule)
 }
 
 // User is the name of the uid, or empty if there is none.

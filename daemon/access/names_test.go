@@ -98,7 +98,7 @@ func TestParse(t *testing.T) {
 
 func TestParse_errors(t *testing.T) {
 	n := machine(t)
-	const forms = ": a rule is user:NAME, user:UID, group:NAME, group:GID or everyone"
+	const forms = ": a rule is user:NAME, user:UID, group:NAME, group:GID, unit:NAME.service or everyone"
 	for rule, want := range map[string]string{
 		"":                       `bad rule ""` + forms,
 		"alice":                  `bad rule "alice"` + forms,
@@ -124,7 +124,15 @@ func TestParse_errors(t *testing.T) {
 		"user:odd":               `looking up user "odd": reading the answer of getent: a line is not name:password:number:…; use the number`,
 		"user:none":              `looking up user "none": reading the answer of getent: the number must be at most 4294967294; use the number`,
 		"user:broken":            `looking up user "broken": running getent: exit status 3; use the number`,
-		"unit:shop.service":      `bad rule "unit:shop.service": this version of tokend does not support unit rules yet`,
+		"unit":                   `bad rule "unit": the name of a service is missing`,
+		"unit:":                  `bad rule "unit:": the name of a service is missing`,
+		"unit:shop":              `bad rule "unit:shop": only services can be named, as unit:NAME.service`,
+		"unit:a.scope":           `bad rule "unit:a.scope": only services can be named, as unit:NAME.service`,
+		"unit:a@*.service":       `bad rule "unit:a@*.service": there are no patterns; unit:NAME@.service is for every instance of a template`,
+		"unit:.service":          `bad rule "unit:.service": that is no name of a service`,
+		"unit:@a.service":        `bad rule "unit:@a.service": that is no name of a service`,
+		"unit:a/b.service":       `bad rule "unit:a/b.service": that is no name of a service`,
+		"unit:a b.service":       `bad rule "unit:a b.service": that is no name of a service`,
 	} {
 		got, err := n.Parse(rule)
 		if err == nil || err.Error() != want || got != (Rule{}) {

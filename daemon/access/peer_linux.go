@@ -32,7 +32,8 @@ var overflowUID = sync.OnceValue(func() uint32 {
 // PeerOf asks the kernel who connected (SO_PEERCRED and SO_PEERGROUPS, unix(7) and
 // socket(7)). It describes the process as it was when it connected, whoever holds
 // the descriptor now. Both 65534 and the machine's own overflow uid count as
-// Overflow.
+// Overflow. Its Unit asks when it is called, while the connection is open, and then
+// keeps what it learned.
 func PeerOf(c *net.UnixConn) (Peer, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -47,6 +48,7 @@ func PeerOf(c *net.UnixConn) (Peer, error) {
 	if err != nil {
 		return Peer{}, fmt.Errorf("asking for the caller's identity: %w", err)
 	}
+	peer.Unit = sync.OnceValues(caller{conn: raw, pid: peer.PID, uid: peer.UID, met: sinceBoot()}.unit)
 	return peer, nil
 }
 

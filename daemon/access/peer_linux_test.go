@@ -14,6 +14,9 @@ import (
 const dialEnv = "ACCESS_TEST_DIAL"
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(serveEnv); path != "" {
+		serveApart(path)
+	}
 	if path := os.Getenv(dialEnv); path != "" {
 		c, err := net.Dial("unix", path)
 		if err != nil {
@@ -26,17 +29,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// peerFrom is the peer that dial makes.
-func peerFrom(t *testing.T, dial func(path string)) Peer {
+// listen makes a socket that every user can reach.
+func listen(t testing.TB) (ln net.Listener, path string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "access") //nolint:usetesting // other users have to reach it, and t.TempDir is below a closed directory
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "s")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
+	path = filepath.Join(dir, "s")
+	if ln, err = net.Listen("unix", path); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ln.Close() })
@@ -45,6 +47,13 @@ func peerFrom(t *testing.T, dial func(path string)) Peer {
 			t.Fatal(err)
 		}
 	}
+	return ln, path
+}
+
+// peerFrom is the peer that dial makes.
+func peerFrom(t *testing.T, dial func(path string)) Peer {
+	t.Helper()
+	ln, path := listen(t)
 	dial(path)
 	c, err := ln.Accept()
 	if err != nil {
