@@ -93,7 +93,7 @@ func (p Peer) String() string {
 func (p Peer) byNature() (granted, refused string) {
 	switch {
 	case p.Overflow:
-		return "", p.String() + "; that uid stands for every user that the kernel cannot map into tokend's user namespace, so no rule can grant it anything"
+		return "", p.String() + "; that uid stands for every user that the kernel cannot map into tokend's user namespace (PrivateUsers= of its unit, or a container), so no rule can grant it anything"
 	case p.UID == 0:
 		return whyRoot, ""
 	case p.Owner:

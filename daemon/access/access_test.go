@@ -36,7 +36,7 @@ func deny(why string) verdict  { return verdict{false, why} }
 func rules(r ...Rule) []Rule { return r }
 
 func TestDecide(t *testing.T) {
-	const whyUnmapped = "uid 65534, gid 65534; that uid stands for every user that the kernel cannot map into tokend's user namespace, so no rule can grant it anything"
+	const whyUnmapped = "uid 65534, gid 65534; that uid stands for every user that the kernel cannot map into tokend's user namespace (PrivateUsers= of its unit, or a container), so no rule can grant it anything"
 	for _, tt := range []struct {
 		name  string
 		rules Rules

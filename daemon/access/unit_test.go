@@ -166,7 +166,7 @@ func TestDecide_units(t *testing.T) {
 		{"an unknown one", rules(shop), running("", errExited), deny(me + ", of an unknown unit (the process that connected has exited)" + no)},
 		{"an error with a name", rules(shop), running("shop.service", errHidden), deny(me + ", of an unknown unit (" + errHidden.Error() + ")" + no)},
 		{"nobody to ask", rules(shop), Peer{UID: 1001, GID: 1001}, deny(me + no)},
-		{"an unmapped uid", rules(shop), overflow, deny("uid 65534, gid 65534; that uid stands for every user that the kernel cannot map into tokend's user namespace, so no rule can grant it anything")},
+		{"an unmapped uid", rules(shop), overflow, deny("uid 65534, gid 65534; that uid stands for every user that the kernel cannot map into tokend's user namespace (PrivateUsers= of its unit, or a container), so no rule can grant it anything")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			allowed, why := Rules{Allow: tt.rules}.Decide(tt.peer, Read)
