@@ -9,20 +9,27 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tokend-project/tokend/daemon/keeper"
 	"github.com/tokend-project/tokend/providers"
 )
 
-// blueprint is what a provider is made from, once more when its secrets are reread.
+// blueprint is what a credential is made from, once more when its secrets are read
+// again.
 type blueprint struct {
 	kind    *providers.Kind
+	plan    keeper.Credential           // all of it that no secret is part of
+	formats []providers.Header          // of its headers
 	request providers.Settings          // Secrets: as they were when the file was read
 	sources map[string]source           // key → where its secret is, if it may change there
+	toCome  []string                    // keys whose commands have not run for this table
 	marks   map[string]providers.Secret // late key → what stands for it among the secrets
-	uid     uint32
-	gids    []uint32
+	table   [sha256.Size]byte           // sum of what the table says
+	*bench
+	uid  uint32
+	gids []uint32
 }
 
-func newBlueprint(kind *providers.Kind, r *reader) *blueprint {
+func (c *checker) newBlueprint(kind *providers.Kind) *blueprint {
 	return &blueprint{
 		kind: kind,
 		request: providers.Settings{
@@ -30,16 +37,44 @@ func newBlueprint(kind *providers.Kind, r *reader) *blueprint {
 			Late: make(map[string]providers.Source),
 		},
 		sources: make(map[string]source), marks: make(map[string]providers.Secret),
-		uid: r.uid, gids: r.gids,
+		bench: c.bench, uid: c.files.uid, gids: c.files.gids,
 	}
 }
 
 // watched notes where a secret is that Reread has to look at again. What stands in
 // the file or in the environment does not change by itself.
 func (b *blueprint) watched(key string, s source) {
-	if s.kind == fromFile || s.kind == fromCredential {
+	if s.kind == fromFile || s.kind == fromCredential || s.kind == fromCommand {
 		b.sources[key] = s
 	}
+}
+
+// adviceOn is keeper.Credential.Advice. Before version 260 systemd copies a credential
+// for a unit when that starts, and never again (systemd.exec(5), LoadCredential=).
+func adviceOn(sources map[string]source) string {
+	for _, s := range sources {
+		if s.kind == fromCredential {
+			return "a systemd credential that was changed arrives with a restart of tokend, and before systemd 260 not with a reload"
+		}
+	}
+	return ""
+}
+
+// credential is the whole one with these secrets. Its error is a *providers.KeyError
+// if it is about a key.
+func (b *blueprint) credential(secrets, marks map[string]providers.Secret) (*keeper.Credential, error) {
+	provider, err := b.provider(secrets)
+	if err != nil {
+		return nil, err
+	}
+	headers, err := b.headers(secrets)
+	if err != nil {
+		return nil, err
+	}
+	cred := b.plan
+	cred.Provider, cred.Headers = provider, headers
+	cred.Identity, cred.Secrets = sumOf(b.identity(secrets)), b.secrets(secrets, marks)
+	return &cred, nil
 }
 
 // provider makes the provider with these secrets. Its error is a
@@ -75,16 +110,16 @@ func masked(text string, secrets map[string]providers.Secret) string {
 }
 
 // reread is keeper.Credential.Reread. Inline secrets stay what they were: only a
-// new table changes them.
-func (b *blueprint) reread(ctx context.Context) (providers.Provider, [sha256.Size]byte, error) {
+// new table changes them. What it finds is what the next reload goes by.
+func (b *blueprint) reread(ctx context.Context) (*keeper.Credential, error) {
 	r := &reader{uid: b.uid, gids: b.gids}
 	secrets, marks := maps.Clone(b.request.Secrets), maps.Clone(b.marks)
 	for _, key := range slices.Sorted(maps.Keys(b.sources)) {
 		if err := ctx.Err(); err != nil {
-			return nil, [sha256.Size]byte{}, fmt.Errorf("reading %s: %w", key, err)
+			return nil, fmt.Errorf("reading %s: %w", key, err)
 		}
 		s := b.sources[key]
-		secret, err := s.get(r)
+		secret, err := b.take(ctx, r, s)
 		if _, late := marks[key]; late && err == nil {
 			var k totpKey
 			k, err = parseTOTP(secret.Reveal())
@@ -92,51 +127,71 @@ func (b *blueprint) reread(ctx context.Context) (providers.Provider, [sha256.Siz
 		} else if !late {
 			secrets[key] = secret
 		}
-		if err != nil {
-			return nil, [sha256.Size]byte{}, fmt.Errorf("reading %s from %s%w", key, s.prefix(), err)
+		switch {
+		case err != nil && s.kind == fromCommand: // it names the program
+			return nil, fmt.Errorf("reading %s: %w", key, err)
+		case err != nil:
+			return nil, fmt.Errorf("reading %s from %s%w", key, s.prefix(), err)
 		}
 	}
-	p, err := b.provider(secrets)
+	cred, err := b.credential(secrets, marks)
 	if err != nil {
-		return nil, [sha256.Size]byte{}, fmt.Errorf("making the provider again: %w", err)
+		return nil, fmt.Errorf("secrets that cannot be used: %w", err)
 	}
-	return p, b.secrets(secrets, marks), nil
+	cred.Read = b.memory.learn(b.plan.Name, b.memo(secrets, true))
+	return cred, nil
 }
 
-// identity is keeper.Credential.Identity. No key is called like the two that every
-// credential has.
-func (b *blueprint) identity() [sha256.Size]byte {
-	values := map[string]string{"provider": b.kind.Name, "url": b.request.URL}
+// take reads a secret that may have changed.
+func (b *blueprint) take(ctx context.Context, r *reader, s source) (providers.Secret, error) {
+	if s.kind == fromCommand {
+		return b.commands.run(ctx, s.argv)
+	}
+	return s.get(r)
+}
+
+// identity is what keeper.Credential.Identity is made of. No key is called like the
+// two that every credential has.
+func (b *blueprint) identity(secrets map[string]providers.Secret) map[string]providers.Secret {
+	values := map[string]providers.Secret{
+		"provider": providers.NewSecret(b.kind.Name), "url": providers.NewSecret(b.request.URL),
+	}
 	for _, k := range b.kind.Keys {
 		if !k.Identity {
 			continue
 		}
-		if text, ok := b.value(k.Name); ok {
-			values[k.Name] = text
+		if text, ok := b.value(k.Name, secrets); ok {
+			values[k.Name] = providers.NewSecret(text)
 		}
 	}
-	return digest(values)
+	return values
 }
 
 // value is that of a key, be it secret or not.
-func (b *blueprint) value(key string) (text string, given bool) {
+func (b *blueprint) value(key string, secrets map[string]providers.Secret) (text string, given bool) {
 	if text, given = b.request.Values[key]; given {
 		return text, true
 	}
-	secret, given := b.request.Secrets[key]
+	secret, given := secrets[key]
 	return secret.Reveal(), given
 }
 
 // secrets is keeper.Credential.Secrets. Late keys take part with their marks.
 func (b *blueprint) secrets(secrets, marks map[string]providers.Secret) [sha256.Size]byte {
-	values := make(map[string]string, len(secrets)+len(marks))
-	for name, s := range secrets {
-		values[name] = s.Reveal()
-	}
+	values := maps.Clone(secrets)
 	for name, s := range marks {
-		values["late "+name] = s.Reveal() // a blank is in no key's name
+		values["late "+name] = s // a blank is in no key's name
 	}
-	return digest(values)
+	return sumOf(values)
+}
+
+// sumOf is the digest of values that are not to be shown.
+func sumOf(values map[string]providers.Secret) [sha256.Size]byte {
+	texts := make(map[string]string, len(values))
+	for name, s := range values {
+		texts[name] = s.Reveal()
+	}
+	return digest(texts)
 }
 
 // shape is keeper.Credential.Request: what else goes into a request or decides how

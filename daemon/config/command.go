@@ -56,6 +56,13 @@ func (c *checker) argv(at string, n *node) (argv []string, ok bool) {
 	return argv, c.count() == before
 }
 
+// lookFor warns of a program that is not there, which it may be when it is run.
+func (c *checker) lookFor(s located) {
+	if _, err := program(s.argv[0]); err != nil {
+		c.warn(s.node.off, s.at, "%v", err)
+	}
+}
+
 // program finds the program, in tokend's PATH if it is no path itself.
 func program(name string) (path string, err error) {
 	path, err = exec.LookPath(name)

@@ -156,7 +156,7 @@ func loader(t *testing.T, d, text string) *Loader {
 }
 
 func testLoader(path string) *Loader {
-	l := NewLoader(Options{Path: path})
+	l := NewLoader(Options{Path: path, Service: true})
 	l.kinds = testKinds()
 	return l
 }

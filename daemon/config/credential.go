@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tokend-project/tokend/daemon/access"
 	"github.com/tokend-project/tokend/daemon/api"
@@ -22,6 +23,8 @@ type checker struct {
 	names      *access.Names
 	transports *providers.Transports
 	bench      *bench
+	began      time.Time
+	memos      map[string]memo
 	defaults   settings
 
 	surveyed bool // environment has been looked at
@@ -138,7 +141,7 @@ func (c *checker) credential(m *member) *keeper.Credential {
 	}
 	d := &draft{
 		settings: c.defaults, name: m.name, path: path, off: m.value.off,
-		blueprint: newBlueprint(c.kindOf(m, path), c.files),
+		blueprint: c.newBlueprint(c.kindOf(m, path)),
 		at:        make(map[string]int, len(m.value.members)), sole: make(map[string]string),
 	}
 	for _, member := range m.value.members {
@@ -153,11 +156,12 @@ func (c *checker) credential(m *member) *keeper.Credential {
 		return nil
 	}
 	c.missing(d)
-	headers := c.resolveHeaders(d)
+	d.recall(m.name, m.value.sum())
+	c.checkHeaders(d)
 	if c.count() != before {
 		return nil
 	}
-	return c.build(d, headers)
+	return c.build(d)
 }
 
 // kindOf is the kind that the credential's provider names; nil if it names none.
@@ -305,7 +309,7 @@ func groupOf(kind *providers.Kind, group string) (names []string) {
 }
 
 // build makes the credential from a draft that is complete.
-func (c *checker) build(d *draft, headers []providers.Header) *keeper.Credential {
+func (c *checker) build(d *draft) *keeper.Credential {
 	base, host := d.base, d.host
 	if base == "" {
 		var err error
@@ -320,22 +324,22 @@ func (c *checker) build(d *draft, headers []providers.Header) *keeper.Credential
 		return nil
 	}
 	d.request.URL, d.request.Timeout, d.request.TTL, d.request.Transport = base, d.timeout, d.ttl, transport
-	provider, err := d.provider(d.request.Secrets)
+	_, answered := d.at[d.kind.Person]
+	d.plan = keeper.Credential{
+		Name: d.name, Kind: d.kind,
+		RenewAt: cmp.Or(d.renewAt, d.kind.RenewAt), Lazy: d.lazy, Rules: d.rules, Host: host,
+		Asks:    d.kind.Person != "" && !answered,
+		Request: c.shape(d), Table: d.table, Read: c.began,
+	}
+	if len(d.sources) > 0 {
+		d.plan.Reread, d.plan.Advice = d.reread, adviceOn(d.sources)
+	}
+	cred, memo, err := d.first()
 	if err != nil {
 		c.refused(d, err)
 		return nil
 	}
-	_, answered := d.at[d.kind.Person]
-	cred := &keeper.Credential{
-		Name: d.name, Kind: d.kind, Provider: provider, Headers: headers,
-		RenewAt: cmp.Or(d.renewAt, d.kind.RenewAt), Lazy: d.lazy, Rules: d.rules, Host: host,
-		Asks:     d.kind.Person != "" && !answered,
-		Identity: d.identity(), Secrets: d.secrets(d.request.Secrets, d.marks),
-		Request: c.shape(d),
-	}
-	if len(d.sources) > 0 {
-		cred.Reread = d.reread
-	}
+	c.memos[d.name] = memo
 	return cred
 }
 

@@ -72,36 +72,63 @@ func isFieldValue(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') })
 }
 
-// resolveHeaders puts the values of keys into the headers, {token} excepted.
-func (c *checker) resolveHeaders(d *draft) (headers []providers.Header) {
-	own := d.headers != nil
-	from, off, at := d.kind.Headers, d.off, d.path
+// checkHeaders looks for what stands in the way of putting the values of keys into
+// the headers.
+func (c *checker) checkHeaders(d *draft) {
+	own := d.settings.headers != nil
+	off, at := d.off, d.path
+	d.formats = d.kind.Headers
 	if own {
-		from, off, at = d.headers, d.at["header"], join(d.path, "header")
+		d.formats, off, at = d.settings.headers, d.at["header"], join(d.path, "header")
 	}
-	for _, h := range from {
-		format, err := fill(h.Format, func(key string) (string, error) {
+	for _, h := range d.formats {
+		_, err := fill(h.Format, func(key string) (string, error) {
 			if own && !isPublic(d.kind, key) {
 				return "", fmt.Errorf("a placeholder that callers cannot have: there are %s", placeholders(d.kind))
 			}
-			value, given := d.value(key)
+			value, given := d.value(key, d.request.Secrets)
 			if !given {
 				if _, bad := d.at[key]; bad || isRequired(d.kind, key) {
 					return "", nil // which was reported
 				}
 				return "", fmt.Errorf("{%s} is a key that the credential does not have", key)
 			}
-			if !isFieldValue(value) || strings.Contains(value, tokenMark) {
-				c.problem(d.at[key], join(d.path, key), "callers send it in a header, which it cannot be in: visible ASCII characters only, no {token}")
+			if err := usable(value); err != nil {
+				c.problem(d.at[key], join(d.path, key), "%v", err)
 			}
-			return value, nil
+			return "", nil
 		})
 		if err != nil {
 			c.problem(off, at, "%v", err)
 		}
-		headers = append(headers, providers.Header{Name: h.Name, Format: format})
 	}
-	return headers
+}
+
+// usable says whether a key's value can be in a header.
+func usable(value string) error {
+	if !isFieldValue(value) || strings.Contains(value, tokenMark) {
+		return errors.New("callers send it in a header, which it cannot be in: visible ASCII characters only, no {token}")
+	}
+	return nil
+}
+
+// headers are those of the credential with these secrets: the values of keys are put
+// in, {token} excepted.
+func (b *blueprint) headers(secrets map[string]providers.Secret) (all []providers.Header, err error) {
+	for _, h := range b.formats {
+		h.Format, err = fill(h.Format, func(key string) (string, error) {
+			value, _ := b.value(key, secrets)
+			if err := usable(value); err != nil {
+				return "", &providers.KeyError{Key: key, Err: err}
+			}
+			return value, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, h)
+	}
+	return all, nil
 }
 
 // fill replaces what is in braces, but for {token}.

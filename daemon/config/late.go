@@ -19,10 +19,11 @@ type late struct {
 	gids []uint32
 }
 
-// bench is what the late sources of a Loader's credentials share.
+// bench is what the sources of a Loader's credentials share.
 type bench struct {
 	commands commands
 	codes    codes
+	memory   memory
 }
 
 func newBench() *bench {
@@ -49,7 +50,7 @@ func (c *checker) late(d *draft, key, at string, n *node) {
 		return
 	}
 	d.request.Late[key], d.marks[key] = l.get, mark
-	if l.totp {
+	if l.totp && s.kind != fromCommand { // which is run each time
 		d.watched(key, s.source)
 	}
 }
@@ -61,9 +62,7 @@ func (c *checker) late(d *draft, key, at string, n *node) {
 func (c *checker) tryLate(s located, l *late) (mark providers.Secret, ok bool) {
 	switch {
 	case s.kind == fromCommand:
-		if _, err := program(s.argv[0]); err != nil {
-			c.warn(s.node.off, s.at, "%v", err)
-		}
+		c.lookFor(s)
 	case l.totp:
 		secret, ok := c.fetch(s)
 		if !ok || secret == standIn {

@@ -62,6 +62,22 @@ func TestLate(t *testing.T) {
 	}
 }
 
+// TestAdvice: what an operator is told of a refusal depends on where the secrets are.
+func TestAdvice(t *testing.T) {
+	d := dir(t)
+	for _, tt := range []struct{ secret, code, want string }{
+		{`"hush"`, `"1"`, ""},
+		{`{ env = "TOKEND_TEST" }`, `"1"`, ""},
+		{`{ credential = "secret" }`, `"1"`, "restart of tokend"},
+		{`"hush"`, `{ totp = { credential = "seed" } }`, "restart of tokend"},
+	} {
+		text := strings.Replace(broker("code = "+tt.code), `{ credential = "secret" }`, tt.secret, 1)
+		if got := find(t, load(t, loader(t, d, text)), "broker").Advice; (got != "") != (tt.want != "") || !strings.Contains(got, tt.want) {
+			t.Errorf("secret %s, code %s: %q, want %q", tt.secret, tt.code, got, tt.want)
+		}
+	}
+}
+
 // TestLate_rotated: what is got is what is there when it is needed.
 func TestLate_rotated(t *testing.T) {
 	d := dir(t)
@@ -76,8 +92,8 @@ func TestLate_rotated(t *testing.T) {
 	if s, err := source(t.Context(), at); err != nil || s.Reveal() != "hush-new" {
 		t.Errorf("with one: %v", err)
 	}
-	if _, sum, err := c.Reread(t.Context()); err != nil || sum != c.Secrets {
-		t.Errorf("a code came, and the secrets changed: %v, %v", sum != c.Secrets, err)
+	if same, err := c.Reread(t.Context()); err != nil || same.Secrets != c.Secrets {
+		t.Errorf("a code came, and the secrets changed: %+v, %v", same, err)
 	}
 	if again := find(t, load(t, l), "broker"); again.Secrets != c.Secrets {
 		t.Error("a code came, and the secrets of the file changed")
@@ -161,22 +177,24 @@ func TestLate_sums(t *testing.T) {
 func TestLate_reread(t *testing.T) {
 	d := dir(t)
 	c := find(t, load(t, loader(t, d, broker(`code = { totp = { file = "@DIR@/seed" } }`))), "broker")
-	if _, sum, err := c.Reread(t.Context()); err != nil || sum != c.Secrets {
-		t.Errorf("nothing changed: %v, %v", sum == c.Secrets, err)
+	if same, err := c.Reread(t.Context()); err != nil || same.Secrets != c.Secrets {
+		t.Errorf("nothing changed: %+v, %v", same, err)
 	}
 	write(t, filepath.Join(d, "seed"), seed[:24])
-	if p, sum, err := c.Reread(t.Context()); err != nil || sum == c.Secrets || len(made(t, p).Late) != 1 || made(t, p).Secrets["code"] != (providers.Secret{}) {
-		t.Errorf("the key changed: %v, %v", sum != c.Secrets, err)
+	again, err := c.Reread(t.Context())
+	if err != nil || again.Secrets == c.Secrets || len(made(t, again.Provider).Late) != 1 || made(t, again.Provider).Secrets["code"] != (providers.Secret{}) {
+		t.Errorf("the key changed: %+v, %v", again, err)
 	}
 	write(t, filepath.Join(d, "seed"), "hush-1")
 	want := "reading code from " + filepath.Join(d, "seed") + ": the key is neither base32 (letters and 2 to 7) nor an otpauth: URI"
-	if _, _, err := c.Reread(t.Context()); err == nil || err.Error() != want {
+	if _, err := c.Reread(t.Context()); err == nil || err.Error() != want {
 		t.Errorf("the key is bad: %v", err)
 	}
 	write(t, filepath.Join(d, "seed"), seed)
 	write(t, filepath.Join(d, "creds/secret"), "hush-cred2")
-	if p, sum, err := c.Reread(t.Context()); err != nil || sum == c.Secrets || made(t, p).Secrets["password"].Reveal() != "hush-cred2" {
-		t.Errorf("the credential changed: %v, %v", sum != c.Secrets, err)
+	again, err = c.Reread(t.Context())
+	if err != nil || again.Secrets == c.Secrets || made(t, again.Provider).Secrets["password"].Reveal() != "hush-cred2" {
+		t.Errorf("the credential changed: %+v, %v", again, err)
 	}
 }
 

@@ -282,11 +282,11 @@ func TestLoad_transports(t *testing.T) {
 func TestCheck(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credentials.toml")
 	write(t, path, "[credentials.finam]\nprovider = \"finam\"\nsecret = \"hush-\"\n")
-	if problems, warnings := Check(t.Context(), path); len(problems)+len(warnings) != 0 {
+	if problems, warnings := Check(t.Context(), Options{Path: path}); len(problems)+len(warnings) != 0 {
 		t.Errorf("%v, %v", problems, warnings)
 	}
 	write(t, path, "[credentials.finam]\nprovider = \"finam\"\n")
-	if problems, _ := Check(t.Context(), path); len(problems) != 1 || problems[0].Key != "credentials.finam.secret" {
+	if problems, _ := Check(t.Context(), Options{Path: path}); len(problems) != 1 || problems[0].Key != "credentials.finam.secret" {
 		t.Errorf("%v", problems)
 	}
 }

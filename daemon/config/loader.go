@@ -11,16 +11,48 @@
 // never repeat a line of the file or the value of anything that may hold a secret:
 // urls, proxies and headers included.
 //
-// Secrets are read from their sources along with the file. Keys that are late are
-// another matter: late.go makes a func of each that asks its source when a login
-// needs it, with command.go and totp.go for sources that are no files.
+// Secrets are read from their sources along with the file, but for two kinds. Keys
+// that are late: late.go makes a func of each that asks its source when a login needs
+// it, with command.go and totp.go for sources that are no files. And what commands
+// give: a Load runs none, so that it takes no longer than its files. It returns the
+// credential as one whose secrets are to come, and blueprint.go makes the whole of it
+// when the keeper has them read.
+//
+// memory.go keeps what was read for as long as the credential's table says the same,
+// whatever else changes; so commands run once for each table. Until those of a new
+// table have given something, the old secrets stay in use, unless provider, url or
+// an identity key changed beside them: an old secret goes to no other url, and in
+// nobody else's name.
 //
 // A file that has problems changes nothing: Load returns either all credentials or
 // an *Invalid. Every file is opened once, and what is checked is what was opened.
 //
-// Watch follows directories rather than files, since files are replaced by renames
-// and by swapped symbolic links; where the kernel cannot help, it looks for itself
-// every two seconds.
+// # What is noticed
+//
+// Watch follows each path as the kernel does (trail.go), through symbolic links, and
+// watches every directory on the way: files are replaced by renames, links by other
+// links, and directories may be moved at any level. It watches a file itself only
+// where its directory does not see every write: a file with another hard link, or one
+// that is mounted by itself, as in containers. A change is read once nothing happened
+// for 200 ms, so that only the end of a burst is; after 5 s of unrest it is read as it
+// is, since one restless file must not hold back all others. Contents decide, not
+// times: a file that says what it said before changes nothing.
+//
+// Events are hints. What counts is that a look, after the watches stand, finds what
+// the last Load saw: so nothing is missed before the first watch, between old watches
+// and new ones, or when the kernel's queue ran over. A file that was read so soon after
+// its last change that its times could not show another is read once more. A Load
+// whose files changed while it read them reads them again, up to three times: half of
+// one version and half of the next may send one's secret under another's name.
+//
+// Where the kernel refuses to watch (the limits of inotify, a directory that may be
+// passed through but not read), and on file systems that change without it (those of
+// other hosts, FUSE, proc), Watch looks for itself every two seconds. It cannot see
+// what the server has not told this host yet: NFS keeps attributes for up to a minute
+// (nfs(5), actimeo). Mounting and unmounting is told by /proc/self/mountinfo. What
+// else tells nobody is found within 30 s: writes through a mapping (inotify(7)), and
+// the move of a directory whose parent tokend may not read. A file system whose times
+// neither change nor can be told apart is beyond that: SIGHUP is for it.
 package config
 
 import (
@@ -33,6 +65,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tokend-project/tokend/daemon/access"
 	"github.com/tokend-project/tokend/daemon/api"
@@ -44,6 +77,8 @@ import (
 type Options struct {
 	Path string       // of the credentials file
 	Log  *slog.Logger // nil: slog.Default()
+	// Service says that tokend runs for the whole host, so that rules may name units.
+	Service bool
 }
 
 // File is a credentials file without problems.
@@ -57,6 +92,8 @@ type File struct {
 	// secrets.
 	Sum      [32]byte
 	Warnings []api.Problem // what is allowed but hardly meant
+
+	memos map[string]memo // by name, of every credential
 }
 
 // Loader reads one credentials file, again and again. It may be used by several
@@ -65,6 +102,7 @@ type Loader struct {
 	path       string // as given, for messages
 	abs        string
 	log        *slog.Logger
+	service    bool
 	kinds      []*providers.Kind
 	uid        uint32
 	gids       []uint32
@@ -85,6 +123,7 @@ func NewLoader(o Options) *Loader {
 		path:       o.Path,
 		abs:        o.Path,
 		log:        o.Log,
+		service:    o.Service,
 		kinds:      providers.Kinds(),
 		uid:        uint32(os.Geteuid()),
 		gids:       []uint32{uint32(os.Getegid())},
@@ -109,11 +148,11 @@ func NewLoader(o Options) *Loader {
 	return l
 }
 
-// Check reads the file at path as Load does, for whoever wants to know whether the
-// daemon would take it. When root asks, files of other owners and groups are
-// warnings: the daemon may run as one of them.
-func Check(ctx context.Context, path string) (problems, warnings []api.Problem) {
-	return NewLoader(Options{Path: path}).check(ctx)
+// Check reads the file as Load does, for whoever wants to know whether the daemon
+// would take it. When root asks, files of other owners and groups are warnings: the
+// daemon may run as one of them.
+func Check(ctx context.Context, o Options) (problems, warnings []api.Problem) {
+	return NewLoader(o).check(ctx)
 }
 
 func (l *Loader) check(ctx context.Context) (problems, warnings []api.Problem) {
@@ -142,13 +181,28 @@ func (l *Loader) Load(ctx context.Context) (*File, error) {
 func (l *Loader) load(ctx context.Context) (*File, *report, error) {
 	l.loading.Lock()
 	defer l.loading.Unlock()
-	files := &reader{uid: l.uid, gids: l.gids, lenient: l.lenient}
-	r := &report{file: l.path}
-	f, err := l.read(ctx, r, files)
+	var f *File
+	var r *report
+	var files *reader
+	var err error
+	// Files that change while they are read are read again: half of the old ones and
+	// half of the new would pass for a whole, and send one's secret under another's
+	// name. Where that never ends, Watch sees to it.
+	for tries := 3; tries > 0; tries-- {
+		files = &reader{uid: l.uid, gids: l.gids, lenient: l.lenient}
+		r = &report{file: l.path}
+		f, err = l.read(ctx, r, files)
+		if ctx.Err() != nil || !files.moved() {
+			break
+		}
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, r, fmt.Errorf("reading credentials: %w", err) // and Watch keeps to what was seen last
 	}
 	l.remember(files.signatures())
+	if err == nil {
+		l.bench.memory.keep(f.memos)
+	}
 	return f, r, err
 }
 
@@ -172,14 +226,15 @@ func (l *Loader) read(ctx context.Context, r *report, files *reader) (*File, err
 		return nil, r.invalid()
 	}
 	check := &checker{
-		report: r, kinds: l.kinds, files: files, names: new(access.Names), transports: l.transports, bench: l.bench,
+		report: r, kinds: l.kinds, files: files, names: &access.Names{NoUnits: !l.service}, transports: l.transports, bench: l.bench,
+		began: time.Now(), memos: map[string]memo{},
 	}
 	f := check.file(ctx, root)
 	if err := r.invalid(); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(f.Credentials, func(a, b *keeper.Credential) int { return strings.Compare(a.Name, b.Name) })
-	f.Sum = files.sum()
+	f.Sum, f.memos = files.sum(), check.memos
 	return f, nil
 }
 

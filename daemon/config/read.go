@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const (
@@ -51,26 +52,57 @@ type content struct {
 // signature tells whether a file has changed without reading it. The zero value is
 // that of a file that is not there.
 type signature struct {
-	dev, ino     uint64
+	place
 	size         int64
 	mtime, ctime syscall.Timespec
+	errno        syscall.Errno // why nobody can tell, if that is not for want of a file
+	// young is set where a change right after this look could leave the same times. Who
+	// looks later never sets it, so that a young signature equals no other.
+	young bool
 }
+
+const (
+	// tick is how far apart two changes have to be for their times to differ, with
+	// a margin: the kernel's clock for files stands still for up to 10 ms.
+	tick = 50 * time.Millisecond
+	// coarseTick is that of file systems that keep whole seconds, or even ones.
+	coarseTick = 2*time.Second + tick
+)
 
 func sign(fi fs.FileInfo) signature {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {
 		return signature{}
 	}
-	return signature{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim} //nolint:unconvert // it is a uint32 on MIPS
+	at := place{uint64(st.Dev), st.Ino} //nolint:unconvert // it is a uint32 on MIPS
+	return signature{place: at, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}
 }
 
 // signatureOf is the signature of what the path leads to at this moment.
 func signatureOf(path string) signature {
 	fi, err := os.Stat(path)
-	if err != nil {
-		return signature{}
+	if err == nil {
+		return sign(fi)
 	}
-	return sign(fi)
+	if errno, ok := errors.AsType[syscall.Errno](err); ok && errno != syscall.ENOENT {
+		return signature{errno: errno}
+	}
+	return signature{}
+}
+
+// ripeAfter is how old its times have to be for the signature to be relied on.
+func (s signature) ripeAfter() time.Duration {
+	if s.mtime.Nsec == 0 && s.ctime.Nsec == 0 {
+		return coarseTick
+	}
+	return tick
+}
+
+// at is the signature as somebody sees it who reads the file at that time.
+func (s signature) at(now time.Time) signature {
+	age := now.Sub(time.Unix(s.ctime.Unix()))
+	s.young = s.ino != 0 && age.Abs() < s.ripeAfter()
+	return s
 }
 
 // read returns a file's content. A private file has to keep out everybody but its
@@ -93,7 +125,7 @@ func (r *reader) open(path string, limit int64, private bool) (c content) {
 	// What is checked is what was opened, not what the path leads to a moment later.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
-		c.seen, c.err = signatureOf(path), r.whyNotOpen(path, err)
+		c.seen, c.err = signatureOf(path).at(time.Now()), r.whyNotOpen(path, err)
 		return c
 	}
 	defer f.Close()
@@ -102,7 +134,7 @@ func (r *reader) open(path string, limit int64, private bool) (c content) {
 		c.err = cause(err)
 		return c
 	}
-	c.seen = sign(fi)
+	c.seen = sign(fi).at(time.Now())
 	if !fi.Mode().IsRegular() {
 		c.err = fmt.Errorf("%s, not a regular file", modeName(fi.Mode()))
 		return c
@@ -177,6 +209,17 @@ func (r *reader) permissions(path string, fi fs.FileInfo) (foreign string, err e
 		err = fmt.Errorf("%s (mode %04o): run %s", strings.Join(faults, ", "), mode, strings.Join(mend, " && "))
 	}
 	return strings.Join(strange, ", "), err
+}
+
+// moved says whether a file is no longer what was read of it.
+func (r *reader) moved() bool {
+	for path, seen := range r.signatures() {
+		seen.young = false
+		if signatureOf(path) != seen {
+			return true
+		}
+	}
+	return false
 }
 
 // signatures are those of every file that was asked for.

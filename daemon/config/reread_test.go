@@ -14,15 +14,15 @@ func TestReread(t *testing.T) {
 	d := dir(t)
 	c := find(t, load(t, loader(t, d, good)), "broker")
 	secret := filepath.Join(d, "secret")
-	if _, sum, err := c.Reread(t.Context()); err != nil || sum != c.Secrets {
-		t.Fatalf("nothing changed: %v, same sum %v", err, sum == c.Secrets)
+	if same, err := c.Reread(t.Context()); err != nil || same.Secrets != c.Secrets || same.Identity != c.Identity || !same.Read.After(c.Read) {
+		t.Fatalf("nothing changed: %v, %+v", err, same)
 	}
 	write(t, secret, "hush-rotated\n")
-	p, sum, err := c.Reread(t.Context())
-	if err != nil || sum == c.Secrets {
-		t.Fatalf("a secret changed: %v, same sum %v", err, sum == c.Secrets)
+	again, err := c.Reread(t.Context())
+	if err != nil || again.Secrets == c.Secrets || again.Identity != c.Identity {
+		t.Fatalf("a secret changed: %v, %+v", err, again)
 	}
-	if s := made(t, p); s.Secrets["password"].Reveal() != "hush-rotated" || s.Secrets["app_key"].Reveal() != "hush-other" || s.URL == "" {
+	if s := made(t, again.Provider); s.Secrets["password"].Reveal() != "hush-rotated" || s.Secrets["app_key"].Reveal() != "hush-other" || s.URL == "" {
 		t.Errorf("it is made from %v", s)
 	}
 	if old := made(t, c.Provider); old.Secrets["password"].Reveal() != "hush-file" {
@@ -31,13 +31,13 @@ func TestReread(t *testing.T) {
 	if err := os.Chmod(secret, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = c.Reread(t.Context())
+	_, err = c.Reread(t.Context())
 	if want := "reading password from " + secret + ": it is open to everybody, gid "; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("open to all: %v, want %s…", err, want)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := c.Reread(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := c.Reread(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended: %v", err)
 	}
 }

@@ -57,7 +57,8 @@ func (c *checker) secret(d *draft, key, at string, n *node) {
 	case s.kind == fromTOTP:
 		c.problem(s.node.off, s.at, "this key is no one-time code, which is all that a totp makes")
 	case s.kind == fromCommand:
-		c.problem(s.node.off, s.at, `this version runs no commands for this key: use { file = "/path" }, a credential or env`)
+		c.lookFor(s)
+		d.watched(key, s.source)
 	default:
 		secret, ok := c.fetch(s)
 		if !ok {

@@ -87,14 +87,37 @@ func (c *checker) ruleList(at string, n *node) (rules []access.Rule) {
 	}
 	for _, item := range n.items {
 		if text, ok := c.text(at, item); ok {
+			if strings.HasPrefix(text, "unit:") && c.escaped(item) {
+				c.problem(item.off, at, "between double quotes a backslash is TOML's, not systemd's: write the rule between single quotes")
+				continue
+			}
 			rule, err := c.rule(text)
-			if err != nil {
+			switch {
+			case err != nil:
 				c.problem(item.off, at, "%v", err)
+			case rule.Unmapped():
+				c.warn(item.off, at, "%s fits nobody: tokend's user namespace has no such number, since its unit has PrivateUsers=, or it runs in a container", text)
 			}
 			rules = append(rules, rule)
 		}
 	}
 	return rules
+}
+
+// escaped says whether the string is between double quotes and a backslash in it
+// makes another character. The names of units hold \x2d and the like as they are.
+func (c *checker) escaped(n *node) bool {
+	text, quoted := strings.CutPrefix(string(c.data[n.off:min(len(c.data), n.off+1024)]), `"`)
+	text = strings.TrimLeft(text, `"`)
+	for i := 0; quoted && i+1 < len(text) && text[i] != '"'; i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		if i++; text[i] != '\\' {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *checker) setMode(s *settings, at string, n *node) {

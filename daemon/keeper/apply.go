@@ -37,7 +37,7 @@ func (k *Keeper) apply(creds []*Credential) (c Change) {
 			e = &entry{name: cred.Name, index: -1, saved: true}
 			k.entries[cred.Name] = e
 		}
-		k.place(e, cred, now, &c)
+		k.place(e, cred.after(e.cred), now, &c)
 		cells[cred.Name] = e.cell
 		if at, ok := e.attemptAt(k, now); ok && reached(now, at) {
 			due = append(due, e)
@@ -61,24 +61,30 @@ func (k *Keeper) apply(creds []*Credential) (c Change) {
 func (k *Keeper) place(e *entry, cred *Credential, now time.Time, c *Change) {
 	old := e.cred
 	k.assign(e, cred)
+	e.reconsider(old)
 	switch {
 	case old == nil:
 		c.Added++
 		e.cell = newCell(k, cred.Name)
+		k.meet(e, now)
+	case old.Identity != cred.Identity && old.Identity == unknownIdentity:
+		c.Changed++
 		k.meet(e, now)
 	case old.Identity != cred.Identity:
 		c.Changed++
 		k.replace(e)
 	case old.Secrets != cred.Secrets:
 		c.Changed++
-		k.rekey(e)
+		if cred.Provider != nil { // else what comes is compared then
+			k.rekey(e)
+		}
 	case old.same(cred):
 		c.Kept++
 	default:
 		c.Changed++
-		if !e.token.Value.Empty() && old.RenewAt != cred.RenewAt {
-			e.renew = renewAt(e.token.Issued, e.lifetime(), cred.RenewAt, k.random())
-		}
+	}
+	if old != nil && old.RenewAt != cred.RenewAt && !e.token.Value.Empty() {
+		e.renew = renewAt(e.token.Issued, e.lifetime(), cred.RenewAt, k.random())
 	}
 	if e.refusal = k.refusalOf(e); e.refusal == nil {
 		return
@@ -96,17 +102,25 @@ func (k *Keeper) assign(e *entry, cred *Credential) {
 	if old != nil && old.Identity == cred.Identity && old.Secrets == cred.Secrets && old.Request == cred.Request {
 		return
 	}
-	e.identity = k.store.Hash([]byte("identity"), cred.Identity[:])
-	e.account = k.store.Hash([]byte("account"), cred.Identity[:], cred.Secrets[:])
+	e.identity, e.account = "", ""
+	if cred.Identity != unknownIdentity {
+		e.identity = k.store.Hash([]byte("identity"), cred.Identity[:])
+	}
+	if cred.Provider != nil {
+		e.account = k.store.Hash([]byte("account"), cred.Identity[:], cred.Secrets[:])
+	}
 	e.request = k.store.Hash([]byte("request"), cred.Request[:])
 }
 
-// meet takes over what the store remembers of a credential that was not there
-// before: its token only if it belongs to the same identity (I5).
+// meet takes over what the store remembers of a credential that was not there, or not
+// known, before: its token only if it belongs to the same identity (I5).
 func (k *Keeper) meet(e *entry, now time.Time) {
 	if !e.rec.Removed.IsZero() { // the next removal starts another day
 		e.rec.Removed = time.Time{}
 		k.save(e, nil)
+	}
+	if e.identity == "" {
+		return // until that is known
 	}
 	if e.lost != nil && e.lost.Kind == kindLogin && e.rec.Identity == e.identity && e.mayHaveAsked() {
 		e.codeAsked(e.lost.At)
@@ -115,6 +129,8 @@ func (k *Keeper) meet(e *entry, now time.Time) {
 	switch {
 	case e.rec.Identity != e.identity:
 		k.replace(e)
+	case e.cred.Provider == nil: // its secrets are compared when they are there
+		e.adopt(k, now)
 	case e.rec.Login != e.account || e.rec.Account != e.account:
 		e.adopt(k, now)
 		k.rekey(e)
@@ -182,6 +198,7 @@ func (k *Keeper) remove(e *entry, now time.Time, c *Change) {
 		}
 		e.ground()
 		e.cell.retire()
+		e.unwanted()
 	}
 	e.forget()
 	e.cred, e.cell, e.challenge, e.answer, e.asked = nil, nil, nil, nil, askNone

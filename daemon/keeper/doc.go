@@ -6,9 +6,9 @@
 //
 // One goroutine, Run, owns every credential's state. It takes a closure, a timer or
 // the end of its context, and then starts whatever is due. A renewal runs in a
-// goroutine of its own (a flight) and reports back as a closure; so do the store's
-// writer and the commands of operators. Nothing in the loop waits: not for the
-// network, not for the disk.
+// goroutine of its own (a flight) and reports back as a closure; so do the readings of
+// secrets, the store's writer and the commands of operators. Nothing in the loop
+// waits: not for the network, not for the disk.
 //
 // Readers do not ask the loop. A map that only a reload replaces holds a Cell for
 // each credential, and each Cell an atomic pointer to its view: the answer, encoded
@@ -19,6 +19,28 @@
 //	Apply ─► entry ─► launch ─► attempt durable ─► provider ─► land
 //	             ▲                                               │
 //	             └── view ◄── arrive ◄── token durable ◄── bring ┘
+//
+// # Secrets that are to come
+//
+// The secrets of some credentials are not there when Apply brings them
+// (Credential.Unread). They are read at once, also for a lazy credential, so that
+// whoever wrote the table sees what is wrong with it. A reading sends nothing: it has
+// no place at a host, costs no login and leaves no attempt behind; it goes on beside a
+// renewal, and its failures and back-off (that of transient ones) are its own. What it
+// brings takes the credential's place as if a reload had brought it.
+//
+// Until then the credential may have older secrets, which work on. A login waits for a
+// reading that is under way, but no more than 30 s; when that fails, it is made with
+// the old ones. Without any, nothing can be sent: state pending, or stale as long as a
+// token serves that is known to be the credential's own. Where a secret decides about
+// the identity, nobody knows that before: a stored token waits for it, neither served
+// nor forgotten. A reload ends a reading when it brings another table or the secrets,
+// and one that a reading has overtaken does not bring the older secrets back.
+//
+// A refusal has the secrets read once more before it is final, and is in the store
+// before that. If they cannot be read then, they are asked again by and by, and the
+// refusal stands until they are others; Retry asks them first. A stop waits for no
+// reading.
 //
 // # Clocks
 //
@@ -55,8 +77,8 @@
 // (Retry, Renew, Drop), a minute after the last at the earliest; timers, readers,
 // reloads and restarts only lead to the state challenge: when no token is usable, when
 // a token's renewal is due, when the secrets changed. A first login of which nobody
-// knows how it ended (no answer, a crash, a reload that removed it) counts as one
-// that asked. The record remembers that a person is needed and when the last code was
+// knows how it ended (no answer or one without sense, a crash, a reload that removed
+// it) counts as one that asked. The record remembers that a person is needed and when the last code was
 // asked for; the question itself and its ticket stay in memory, and end with their
 // time, with the provider's word, with other secrets, or with tokend. An answer costs
 // a login out of the budget but does not wait for it: tickets do not last.
@@ -71,7 +93,7 @@
 //
 //   - I1: only the owner goroutine changes a credential's state.
 //   - I2: at most one renewal per credential is in flight, from its first byte to the
-//     publication of its result.
+//     publication of its result; and at most one reading of its secrets.
 //   - I3: a token is durable before any caller sees it, unless the write fails or takes
 //     over 2 s; then it is served all the same, the write is tried again, and status
 //     and events say so: a full disk is not an outage.
@@ -80,7 +102,8 @@
 //     refresh token would be lost) and a login follows.
 //   - I5: a stored token is used after a restart or reload only for the same identity.
 //   - I6: a bad credentials file changes nothing: what does not load is never applied.
-//   - I7: stopping lets renewals in flight finish for a grace period.
+//   - I7: stopping lets renewals in flight finish for a grace period; readings end at
+//     once.
 //   - I8: what was refused is never sent again by itself, not after a restart either, and
 //     not under another name; once more only if the store or its key was lost.
 //   - I9: a usable token is served until its expiry, whatever else fails; removal, a new

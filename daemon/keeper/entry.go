@@ -43,8 +43,10 @@ type entry struct {
 	answer     *providers.Answer    // what a person answered, until it is sent
 	answered   string               // what became of the last answer, if it was not taken
 
-	flight *flight
-	queued bool // waits for a place at its host
+	flight  *flight
+	queued  bool     // waits for a place at its host
+	reading *reading // of secrets that are still to come
+	unread  unread   // what came of the readings so far
 
 	tokens, attempts uint64 // came, ended: what those who wait look at
 
@@ -86,14 +88,22 @@ func (e *entry) state(now time.Time) api.State {
 		return api.StateRefused
 	case e.challenge != nil, e.awaitsOperator(now):
 		return api.StateChallenge
-	case usable && e.rec.Failures > 0:
+	case usable && e.failures() > 0:
 		return api.StateStale
 	case usable:
 		return api.StateFresh
-	case e.cred.Lazy && e.asked == askNone && e.flight == nil && !e.queued && e.rec.Failures == 0:
+	case e.cred.Lazy && e.asked == askNone && e.flight == nil && !e.queued && e.failures() == 0:
 		return api.StateIdle
 	}
 	return api.StatePending
+}
+
+// failures are those in a row of what stands between the entry and a new token.
+func (e *entry) failures() int {
+	if e.cred.Provider == nil {
+		return e.rec.Failures + e.unread.fails
+	}
+	return e.rec.Failures
 }
 
 // kind is how the entry's next renewal would be made.
@@ -112,7 +122,7 @@ func (e *entry) kind(now time.Time) string {
 // is false if none will, or if one is under way.
 func (e *entry) attemptAt(k *Keeper, now time.Time) (at time.Time, ok bool) {
 	switch {
-	case e.cred == nil, e.flight != nil, e.queued, k.stopped:
+	case e.cred == nil, e.cred.Provider == nil, e.flight != nil, e.queued, k.stopped:
 		return time.Time{}, false
 	case e.answer != nil:
 		return now, true
@@ -133,6 +143,7 @@ func (e *entry) attemptAt(k *Keeper, now time.Time) (at time.Time, ok bool) {
 	at = later(now, at, e.spread, e.asked == askNone)
 	if e.kind(now) == kindLogin {
 		at = later(now, at, k.account(e.account).loginAt(e.cred.Kind.Logins), true)
+		at = later(now, at, e.readBy(), true)
 	}
 	return at, true
 }
@@ -173,7 +184,12 @@ func (e *entry) failed(k *Keeper, now time.Time, err *providers.Error) {
 }
 
 // backingOff says that the latest failure still holds the next attempt back.
-func (e *entry) backingOff(now time.Time) bool { return e.rec.Failures > 0 && !reached(now, e.next) }
+func (e *entry) backingOff(now time.Time) bool {
+	if e.cred.Provider == nil {
+		return e.unread.fails > 0 && !reached(now, e.unread.next)
+	}
+	return e.rec.Failures > 0 && !reached(now, e.next)
+}
 
 // succeeded forgets all failures.
 func (e *entry) succeeded() {
@@ -228,10 +244,14 @@ func (e *entry) note(t providers.Token, account string, now time.Time) {
 // say is the code and the sentence of what is wrong, code "" if nothing is.
 func (e *entry) say(now time.Time) (code api.Code, detail string) {
 	switch {
+	case e.refusal != nil && e.unread.fails > 0:
+		return api.CodeRefused, e.cred.advise(e.refusal.Detail) + "; and then " + e.unread.why
 	case e.refusal != nil:
-		return api.CodeRefused, e.refusal.Detail
+		return api.CodeRefused, e.cred.advise(e.refusal.Detail)
 	case e.challenge != nil, e.awaitsOperator(now):
 		return api.CodeChallenge, e.question(now)
+	case e.cred.Provider == nil && e.unread.fails > 0:
+		return api.CodePending, e.unread.why
 	case e.rec.Failures > 0 && e.rec.Class == providers.Throttled.String():
 		return api.CodeThrottled, e.rec.Detail
 	case e.rec.Failures > 0:

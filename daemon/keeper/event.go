@@ -22,6 +22,8 @@ const (
 	EventUnsaved   EventKind = "unsaved"   // the store does not hold the newest state
 	EventSaved     EventKind = "saved"     // and now it does again
 	EventSkew      EventKind = "skew"      // the clocks of this host and the provider differ by over 30 s
+	EventUnread    EventKind = "unread"    // the secrets could not be read from their sources, which is tried again at Due
+	EventRead      EventKind = "read"      // and now they could
 )
 
 // Event is one thing that happened to one credential. It holds no secret.
@@ -32,6 +34,6 @@ type Event struct {
 	State      api.State // after it
 	Outcome    string    // of a renewal: "login", "refresh" or the class of its error
 	Err        error
-	Due        time.Time // next renewal, or next try
+	Due        time.Time // next renewal, next try, or next reading
 	Skew       time.Duration
 }

@@ -20,9 +20,10 @@ func TestI8RefusedIsNeverSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &upstream{life: time.Hour, login: func(int) error { return failure(providers.Refused) }}
 		cred := u.credential("a", "id", "wrong")
+		cred.Advice = "bring another"
 		r := newRig(t).start(cred)
 		err := r.wantNone("a", api.CodeRefused)
-		if !strings.Contains(err.Detail, "the provider said refused") || !strings.Contains(err.Hint, "tokenctl retry a") {
+		if !strings.Contains(err.Detail, "the provider said refused; bring another;") || !strings.Contains(err.Hint, "tokenctl retry a") {
 			t.Errorf("the reader is told: %q, hint %q", err.Detail, err.Hint)
 		}
 		for name, try := range map[string]func(){
@@ -115,8 +116,8 @@ func TestSecretsAreReadOnceMoreBeforeARefusalIsFinal(t *testing.T) {
 					return failure(providers.Refused)
 				}
 				cred := u.credential("a", "id", "wrong")
-				cred.Reread = func(context.Context) (providers.Provider, [32]byte, error) {
-					return client{u, row.found}, sha256.Sum256([]byte(row.found)), row.err
+				cred.Reread = func(context.Context) (*Credential, error) {
+					return u.credential("a", "id", row.found), row.err
 				}
 				r := newRig(t).start(cred)
 				time.Sleep(time.Hour / 2)

@@ -144,6 +144,7 @@ func (k *Keeper) halt() {
 		k.refresh(e)
 	}
 	k.hosts.queue = nil
+	k.stopReading()
 }
 
 // abandon cancels what is still in flight when the grace is over.
@@ -187,6 +188,9 @@ func (k *Keeper) step(e *entry) {
 		return
 	}
 	e.expireChallenge(now)
+	if at := e.readAt(k, now); !at.IsZero() && reached(now, at) {
+		k.read(e, now)
+	}
 	if at, ok := e.attemptAt(k, now); ok && reached(now, at) {
 		k.launch(e, now)
 	}

@@ -166,7 +166,7 @@ func (m *model) failed(d *deed, c *mirror, now time.Time) {
 		if d.kind == kindRefresh && sent && !c.keeps && (class == providers.Transient || class == providers.Malformed) && c.token != nil {
 			c.token.refresh = ""
 		}
-		if d.kind == kindLogin && sent && class == providers.Transient && c.mayAsk() {
+		if d.kind == kindLogin && sent && (class == providers.Transient || class == providers.Malformed) && c.mayAsk() {
 			c.person, c.codeAt = true, d.at
 		}
 		if d.kind == kindRefresh || class == providers.Throttled || d.account == c.conf.account() {

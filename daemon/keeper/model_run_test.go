@@ -49,6 +49,7 @@ type world struct {
 	*rig
 	dice
 	model *model
+	vault *dice // what is still to come of credentials; nil: nothing ever is
 	confs map[string]conf
 	sound bool // the store writes
 	slept bool // long
@@ -72,6 +73,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 		classes: []providers.Class{providers.Transient},
 	}
 	w.codes = w.chance(0.8)
+	if seed%3 == 0 {
+		w.vault = &dice{rand.New(rand.NewPCG(seed, 3))}
+	}
 	w.life = w.about(pick(w.dice, 20*time.Second, 2*time.Minute, 15*time.Minute, 24*time.Hour))
 	w.model = &model{
 		creds: map[string]*mirror{"a": {}, "b": {}}, refused: map[refusalKey]bool{},
@@ -243,7 +247,28 @@ func (w *world) credentials() (all []*Credential) {
 		if c.refreshes {
 			cred.Provider = refreshing{v}
 		}
-		all = append(all, cred)
+		all = append(all, w.toCome(cred))
 	}
 	return all
+}
+
+// toCome is the credential with its secrets to be read again or at all, which takes no
+// time: that must make no difference to anybody.
+func (w *world) toCome(whole *Credential) *Credential {
+	if w.vault == nil {
+		return whole
+	}
+	whole.Reread = func(context.Context) (*Credential, error) {
+		again := *whole
+		return &again, nil
+	}
+	switch pick(*w.vault, "whole", "older", "none") {
+	case "older":
+		return whole.unread()
+	case "none":
+		none := whole.unread()
+		none.Provider, none.Secrets = nil, [32]byte{}
+		return none
+	}
+	return whole
 }

@@ -61,6 +61,10 @@ func (k *Keeper) Retry(ctx context.Context, name string, wait time.Duration) (ap
 			return false, err
 		}
 		k.pardon(e)
+		if e.refusal != nil && e.cred.Reread != nil {
+			e.cred = e.cred.unread() // better what the sources give by now than what was refused
+		}
+		e.unread.next = time.Time{}
 		e.refusal, e.challenge, e.answered = nil, nil, ""
 		e.rec.Streak = 0
 		e.next, e.rec.Next = time.Time{}, time.Time{}
@@ -106,6 +110,9 @@ func (k *Keeper) startIfMay(e *entry, now time.Time) *api.Error {
 func (k *Keeper) start(e *entry) {
 	if e.flight == nil && !e.queued {
 		e.asked = askOperator
+		if e.cred.Provider == nil {
+			e.unread.next = time.Time{}
+		}
 	}
 	k.step(e)
 }
@@ -115,14 +122,14 @@ func (k *Keeper) start(e *entry) {
 func (k *Keeper) operate(ctx context.Context, name string, wait time.Duration, do func(*entry, time.Time) (done bool, err *api.Error)) (api.Status, *api.Error) {
 	c := k.Cell(name)
 	if c == nil {
-		return api.Status{}, unknown(name)
+		return api.Status{}, api.Unknown(name)
 	}
 	var before *view
 	var done bool
 	var problem *api.Error
 	// What was asked for is done even if the caller has gone: ctx ends the wait alone.
 	err := k.call(context.WithoutCancel(ctx), func() {
-		problem = unknown(name)
+		problem = api.Unknown(name)
 		before = c.view.Load()
 		k.visit(c, func(e *entry) { done, problem = do(e, time.Now()) })
 	})
@@ -145,18 +152,13 @@ func (c *Cell) result(ctx context.Context, before *view, limit time.Time) (api.S
 		v, now := c.view.Load(), time.Now()
 		switch {
 		case v.removed:
-			return api.Status{}, unknown(c.name)
+			return api.Status{}, api.Unknown(c.name)
 		case v.tokens > before.tokens:
 			return v.status(c.name, now), nil
 		case !v.trying && v.attempts > before.attempts, !v.hopeful(now, limit), !w.wait(v):
 			return api.Status{}, c.problem(time.Now())
 		}
 	}
-}
-
-func unknown(name string) *api.Error {
-	return api.Errorf(api.CodeUnknown, "no credential is called %q", name).For(name).
-		WithHint("`tokenctl list` shows those that you may see")
 }
 
 func stopping(name string) *api.Error {

@@ -27,7 +27,7 @@ func (e *entry) asksAgain(now time.Time) bool { return e.personal() && e.kind(no
 // awaitsOperator says that a login is due, and that only an operator may have it
 // made.
 func (e *entry) awaitsOperator(now time.Time) bool {
-	if !e.personal() || e.flight != nil || e.queued || e.asked == askOperator {
+	if !e.personal() || e.flight != nil || e.queued || e.asked == askOperator || e.cred.Provider == nil {
 		return false
 	}
 	return e.kind(now) == kindLogin && (e.login || !e.usable(now) || reached(now, e.renew))

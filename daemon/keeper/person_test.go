@@ -267,12 +267,15 @@ func TestUnknownEndOfALoginThatMayAsk(t *testing.T) {
 		name  string
 		known bool
 		crash bool
+		class providers.Class
 		state api.State
 	}{
-		{"first, no answer", false, false, api.StateChallenge},
-		{"first, crash", false, true, api.StateChallenge},
-		{"needs no code, no answer", true, false, api.StateFresh},
-		{"needs no code, crash", true, true, api.StateFresh},
+		{"first, no answer", false, false, providers.Transient, api.StateChallenge},
+		{"first, an answer without sense", false, false, providers.Malformed, api.StateChallenge},
+		{"first, crash", false, true, providers.Transient, api.StateChallenge},
+		{"needs no code, no answer", true, false, providers.Transient, api.StateFresh},
+		{"needs no code, an answer without sense", true, false, providers.Malformed, api.StateFresh},
+		{"needs no code, crash", true, true, providers.Transient, api.StateFresh},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -281,13 +284,13 @@ func TestUnknownEndOfALoginThatMayAsk(t *testing.T) {
 				cred.Asks = true
 				if !row.known {
 					u.slows(time.Second)
-					u.answers(failure(providers.Transient))
+					u.answers(failure(row.class))
 				}
 				r := newRig(t).start(cred)
 				synctest.Wait()
 				if row.known {
 					u.slows(time.Second)
-					u.answers(failure(providers.Transient))
+					u.answers(failure(row.class))
 					r.untilRenewal("a")
 				}
 				if row.crash {
@@ -297,7 +300,7 @@ func TestUnknownEndOfALoginThatMayAsk(t *testing.T) {
 				synctest.Wait()
 				logins, _ := u.asked()
 				u.answers(nil)
-				time.Sleep(time.Minute)
+				time.Sleep(2 * time.Minute)
 				r.wantState("a", row.state)
 				if after, _ := u.asked(); !row.known && after != logins {
 					t.Errorf("%d logins, then %d", logins, after)

@@ -82,7 +82,7 @@ func (c *Cell) await(ctx context.Context, d Demand, start time.Time) (*Answer, *
 		v, now := c.view.Load(), time.Now()
 		switch {
 		case v.removed:
-			return nil, unknown(c.name)
+			return nil, api.Unknown(c.name)
 		case v.enough(now, d):
 			return v.answer, nil
 		case v.beyond(d):

@@ -17,8 +17,7 @@ const (
 )
 
 const (
-	skewTold   = 30 * time.Second // skew from which an operator hears of it
-	rereadWait = 30 * time.Second // for the sources of secrets
+	skewTold = 30 * time.Second // skew from which an operator hears of it
 	// refreshTries is after how many failed refreshes in a row a login is tried: some
 	// servers answer 500 for good to a refresh token that they cannot place.
 	refreshTries = 3
@@ -40,20 +39,14 @@ type flight struct {
 	cancel  context.CancelFunc
 	stale   bool          // removed, or another identity, meanwhile: the result is dropped (I4)
 	suspect bool          // an operator dropped the token meanwhile: only a login's result counts
+	looking bool          // it was refused, and the secrets are read once more
 	cleared chan struct{} // closed when the attempt is in the store
 }
 
 // outcome is what a flight brought home.
 type outcome struct {
-	token  providers.Token
-	err    error
-	reread *reread
-}
-
-// reread is what a second look at the sources of the secrets gave.
-type reread struct {
-	provider providers.Provider
-	secrets  [32]byte
+	token providers.Token
+	err   error
 }
 
 // launch starts the entry's renewal, or queues it if its host has no place. A login,
@@ -64,7 +57,7 @@ func (k *Keeper) launch(e *entry, now time.Time) {
 		e.challenge, e.answer, e.answered = nil, nil, ""
 		e.remembers(*r)
 		k.save(e, nil)
-		k.tell(e, Event{Kind: EventRefused, Outcome: r.Class, Err: errors.New(r.Detail)})
+		k.tell(e, Event{Kind: EventRefused, Outcome: r.Class, Err: errors.New(e.cred.advise(r.Detail))})
 		return
 	}
 	if !k.hosts.take(e.cred.Host) {
@@ -108,21 +101,13 @@ func (k *Keeper) fly(ctx context.Context, fl *flight) {
 	}
 }
 
-// try makes the renewal, and after a refusal reads the secrets once more: the file
-// may have been rotated without our hearing of it.
+// try makes the renewal.
 func (fl *flight) try(ctx context.Context) (o outcome) {
+	ctx = providers.Hiding(ctx, fl.prev.Value, fl.prev.Refresh)
 	if fl.kind == kindRefresh {
 		o.token, o.err = providers.Refresh(ctx, fl.cred.Provider.(providers.Refresher), fl.prev)
-		return o
-	}
-	o.token, o.err = providers.Login(ctx, fl.cred.Provider, fl.answer)
-	if !isRefusal(o.err) || fl.cred.Reread == nil {
-		return o
-	}
-	ctx, cancel := context.WithTimeout(ctx, rereadWait)
-	defer cancel()
-	if provider, secrets, err := fl.cred.Reread(ctx); err == nil && secrets != fl.cred.Secrets {
-		o.reread = &reread{provider, secrets}
+	} else {
+		o.token, o.err = providers.Login(ctx, fl.cred.Provider, fl.answer)
 	}
 	return o
 }
@@ -153,7 +138,10 @@ func (k *Keeper) land(fl *flight, o outcome) {
 		k.challenged(fl, challenge)
 		k.end(e)
 	case errors.As(o.err, &failure):
-		k.fail(fl, failure, o.reread, now)
+		if k.lookAgain(fl, failure) {
+			return // the flight ends when the secrets were read once more
+		}
+		k.fail(fl, failure, now)
 		k.end(e)
 	default: // cancelled before it left
 		k.end(e)
@@ -256,7 +244,7 @@ func (k *Keeper) arrive(fl *flight, t providers.Token, err error) {
 }
 
 // fail takes a failed renewal into the entry: the outcome table of the package doc.
-func (k *Keeper) fail(fl *flight, err *providers.Error, second *reread, now time.Time) {
+func (k *Keeper) fail(fl *flight, err *providers.Error, now time.Time) {
 	e := fl.entry
 	class := err.Class
 	if fl.kind == kindRefresh && isRefusal(err) {
@@ -269,7 +257,8 @@ func (k *Keeper) fail(fl *flight, err *providers.Error, second *reread, now time
 		e.rec.NoRefresh = e.rec.NoRefresh || class == providers.NoRefresh
 		k.tell(e, Event{Kind: EventFailed, Outcome: class.String(), Err: err, Due: now})
 	case providers.Refused, providers.Misconfigured:
-		k.turnedDown(fl, err, second, now)
+		k.refuse(e, fl.refusal(err))
+		k.settle(e, err)
 	case providers.TicketGone:
 		e.challenge, e.answered = nil, err.Error()
 	case providers.Throttled, providers.Transient, providers.Blocked, providers.Malformed:
@@ -281,7 +270,7 @@ func (k *Keeper) fail(fl *flight, err *providers.Error, second *reread, now time
 		if fl.kind == kindRefresh && unknown && !e.rec.KeepsRefresh {
 			e.spendRefresh() // it may have been rotated, and its successor is lost
 		}
-		if fl.kind == kindLogin && err.Sent && class == providers.Transient && e.mayHaveAsked() {
+		if fl.kind == kindLogin && unknown && e.mayHaveAsked() {
 			e.codeAsked(fl.began)
 		}
 		if e.account != fl.account && fl.kind != kindRefresh && class != providers.Throttled {
@@ -318,27 +307,25 @@ func (e *entry) spendRefresh() {
 	e.rec.Refresh = ""
 }
 
-// turnedDown remembers a refusal (I8). If the sources hold other secrets by now,
-// these are tried next; if a reload brought others meanwhile, likewise.
-func (k *Keeper) turnedDown(fl *flight, err *providers.Error, second *reread, now time.Time) {
-	e := fl.entry
-	r := store.Refusal{Account: fl.account, At: now.Round(0), Class: err.Class.String(), Detail: err.Error()}
+// refusal is what is remembered of one (I8).
+func (fl *flight) refusal(err *providers.Error) store.Refusal {
+	r := store.Refusal{Account: fl.account, At: time.Now().Round(0), Class: err.Class.String(), Detail: err.Error()}
 	if err.Class == providers.Misconfigured {
 		r.Request = fl.request
 	}
+	return r
+}
+
+// settle has the entry refused after a refusal that is remembered, unless it has
+// other secrets by now: these are tried next.
+func (k *Keeper) settle(e *entry, err *providers.Error) {
 	e.challenge, e.answered = nil, ""
-	k.refuse(e, r)
-	if second != nil && e.cred == fl.cred {
-		cred := *e.cred
-		cred.Provider, cred.Secrets = second.provider, second.secrets
-		k.assign(e, &cred)
-	}
 	e.refusal = k.refusalOf(e)
 	if e.refusal == nil {
 		e.login = true
 		return
 	}
 	e.rec.Failures++
-	e.rec.Streak, e.rec.Class, e.rec.Detail = 0, r.Class, r.Detail
-	k.tell(e, Event{Kind: EventRefused, Outcome: err.Class.String(), Err: err})
+	e.rec.Streak, e.rec.Class, e.rec.Detail = 0, e.refusal.Class, e.refusal.Detail
+	k.tell(e, Event{Kind: EventRefused, Outcome: err.Class.String(), Err: errors.New(e.cred.advise(err.Error()))})
 }

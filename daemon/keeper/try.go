@@ -13,6 +13,13 @@ import (
 // stored, and no budget holds it back. The status says what came, never the token;
 // the error has the code that a keeper's readers would get.
 func Try(ctx context.Context, c *Credential) (api.Status, *api.Error) {
+	if c.Unread {
+		read, err := c.Reread(ctx)
+		if err != nil {
+			return api.Status{}, api.Errorf(api.CodePending, "%v", err).For(c.Name)
+		}
+		c = read
+	}
 	t, err := providers.Login(ctx, c.Provider, nil)
 	var challenge *providers.Challenge
 	var failure *providers.Error

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -47,10 +48,11 @@ type facts struct {
 	skew        time.Duration
 	code        api.Code // of what is wrong; "" if nothing is
 	detail      string
+	aside       string // what is wrong with the sources of the secrets, where those of before still do
 	challenge   *providers.Challenge
 	personal    bool // logins ask a person for a code
 
-	trying     bool      // a renewal is in flight, or waits for a place
+	trying     bool      // a renewal is in flight, or waits for a place; or secrets are being read
 	next       time.Time // when the next one starts; zero if none will by itself
 	backingOff bool
 	readerNext time.Time // when a reader may cause one again
@@ -65,6 +67,12 @@ type Answer struct {
 	Text []byte // the bare token
 	ETag string // with its quotes
 }
+
+// Format writes the entity tag, whatever the verb: the rest is the token.
+func (a Answer) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "answer ", a.ETag) }
+
+// LogValue is what Format writes.
+func (a Answer) LogValue() slog.Value { return slog.StringValue("answer " + a.ETag) }
 
 func newCell(k *Keeper, name string) *Cell {
 	c := &Cell{keeper: k, name: name}
@@ -109,13 +117,18 @@ func (e *entry) facts(k *Keeper, now time.Time) facts {
 	f := facts{
 		cred: e.cred, state: e.state(now), alive: e.usable(now), token: e.token.Value,
 		issued: e.token.Issued, expires: e.token.Expires, renew: e.renew, lifetime: e.lifetime(),
-		lastRenewal: e.rec.LastRenewal, failures: e.rec.Failures, saved: e.saved, skew: e.token.Skew,
+		lastRenewal: e.rec.LastRenewal, failures: e.failures(), saved: e.saved, skew: e.token.Skew,
 		code: code, detail: detail, challenge: e.challenge, personal: e.personal(),
-		trying: e.flight != nil || e.queued, backingOff: e.backingOff(now), readerNext: e.readerNext,
+		trying: e.flight != nil || e.queued || e.reading != nil, backingOff: e.backingOff(now), readerNext: e.readerNext,
 		tokens: e.tokens, attempts: e.attempts,
 	}
 	if at, ok := e.attemptAt(k, now); ok {
 		f.next = at
+	}
+	if e.cred.Provider == nil {
+		f.next = e.readAt(k, now)
+	} else if e.unread.fails > 0 {
+		f.aside = "the secrets of before are in use: " + e.unread.why
 	}
 	return f
 }
@@ -144,7 +157,7 @@ func (k *Keeper) refresh(e *entry) {
 		k.tell(e, Event{Kind: EventState, Due: f.next})
 	}
 	at := f.next
-	for _, other := range []time.Time{e.saveAt, e.dies(now), e.asksNext(now)} {
+	for _, other := range []time.Time{e.saveAt, e.dies(now), e.asksNext(now), e.readAt(k, now)} {
 		if at.IsZero() || !other.IsZero() && until(now, other) < until(now, at) {
 			at = other
 		}
@@ -209,7 +222,7 @@ func (v *view) stateAt(now time.Time) api.State {
 	switch {
 	case v.state != api.StateFresh && v.state != api.StateStale, v.usable(now):
 		return v.state
-	case v.cred.Lazy && v.failures == 0:
+	case v.cred.Lazy && v.state == api.StateFresh:
 		return api.StateIdle
 	}
 	return api.StatePending
@@ -231,8 +244,11 @@ func (v *view) status(name string, now time.Time) api.Status {
 	if v.challenge != nil {
 		s.Challenge = &api.Challenge{Step: v.challenge.Step, Prompt: v.challenge.Prompt, ExpiresAt: wire(v.challenge.Expires)}
 	}
-	if v.code != "" {
+	switch {
+	case v.code != "":
 		s.Error = &api.StatusError{Code: v.code, Detail: v.detail}
+	case v.aside != "":
+		s.Error = &api.StatusError{Code: api.CodePending, Detail: v.aside}
 	}
 	return s
 }

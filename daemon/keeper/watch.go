@@ -135,5 +135,5 @@ func (h *watches) release() {
 // differs says whether a watch tells f from g.
 func (f *facts) differs(g *facts) bool {
 	return f.state != g.state || f.alive != g.alive || f.token != g.token || !f.expires.Equal(g.expires) ||
-		f.code != g.code || f.challenge != g.challenge || f.cred != g.cred
+		f.code != g.code || (f.aside == "") != (g.aside == "") || f.challenge != g.challenge || f.cred != g.cred
 }
