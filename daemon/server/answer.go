@@ -22,6 +22,7 @@ var (
 	typeLines   = []string{"application/x-ndjson"}
 	noStore     = []string{"no-store"}
 	varyAccept  = []string{"Accept"}
+	closes      = []string{"close"}
 )
 
 // encode is v as a line of JSON. What crosses the socket can always be encoded, so
@@ -64,7 +65,7 @@ func (c *call) fail(e *api.Error) {
 		h["Retry-After"] = []string{strconv.Itoa(e.RetryAfter)}
 	}
 	if c.r.ContentLength != 0 && !c.bodyRead {
-		h["Connection"] = []string{"close"}
+		h["Connection"] = closes
 	}
 	c.send(e.Status, typeProblem, encode(e))
 	c.count(string(e.Code))

@@ -1,10 +1,7 @@
 package server
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -44,7 +41,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		server: s, w: w, r: r, conn: r.Context().Value(connKey{}).(*conn),
 		demand: keeper.Demand{MinTTL: -1, Wait: defaultWait},
 	}
+	c.conn.called = true
 	defer c.survive()
+	if len(r.TransferEncoding) > 0 { // by then net/http has dropped a length beside it
+		w.Header()["Connection"] = closes
+	}
 	problem := c.check()
 	if problem == nil {
 		problem = c.route.serve(c)
@@ -64,7 +65,7 @@ func (c *call) check() *api.Error {
 	}
 	route, name := find(c.r.URL)
 	if route == nil {
-		return api.Errorf(api.CodeUsage, "no call has the path %.100q", c.r.URL.EscapedPath()).
+		return api.Errorf(api.CodeUsage, "no call has the path %.100q", cmp.Or(c.r.URL.EscapedPath(), c.r.RequestURI)).
 			WithHint("paths are taken as they are: nothing is unescaped, cleaned or redirected")
 	}
 	c.route, c.name = route, name
@@ -140,42 +141,4 @@ func (c *call) parameter(key, escaped string) *api.Error {
 		c.demand.MinTTL = d
 	}
 	return nil
-}
-
-// body reads the request's JSON object into dst. An empty body leaves it as it is.
-func (c *call) body(dst any) *api.Error {
-	text, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
-	switch {
-	case err == nil:
-	case isA[*http.MaxBytesError](err):
-		return api.Errorf(api.CodeUsage, "the body is longer than %d bytes", maxBody)
-	default: // a deadline, a lost caller, bad chunks
-		return api.Errorf(api.CodeUsage, "the body did not come whole within %v", c.server.limits.read)
-	}
-	c.bodyRead = true
-	text = bytes.TrimSpace(text)
-	if len(text) == 0 {
-		return nil
-	}
-	if text[0] != '{' {
-		return api.Errorf(api.CodeUsage, "the body is no JSON object")
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(dst); err != nil {
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return api.Errorf(api.CodeUsage, "the body: %s is a %s, not a %s", wrong.Field, wrong.Value, wrong.Type)
-		}
-		return api.Errorf(api.CodeUsage, "the body: %.200s", strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if dec.InputOffset() != int64(len(text)) {
-		return api.Errorf(api.CodeUsage, "the body goes on after its JSON object")
-	}
-	return nil
-}
-
-// isA says whether err is, or wraps, a T.
-func isA[T error](err error) bool {
-	_, ok := errors.AsType[T](err)
-	return ok
 }

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tokend-project/tokend/daemon/access"
 	"github.com/tokend-project/tokend/daemon/api"
@@ -18,8 +20,7 @@ import (
 func (c *call) cell() (*keeper.Cell, *api.Error) {
 	cell := c.server.Keeper.Cell(c.name)
 	if cell == nil {
-		return nil, api.Errorf(api.CodeUnknown, "the credentials file has no credential %q", c.name).
-			For(c.name).WithHint("`tokenctl list` shows those on which you have a right")
+		return nil, api.Unknown(c.name)
 	}
 	c.credential = c.name
 	return cell, nil
@@ -98,22 +99,22 @@ func (c *call) visible() (*keeper.Cell, *api.Error) {
 var fingerprints = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
 func (c *call) renew() *api.Error {
-	var request struct {
-		Fingerprint *string `json:"fingerprint"` // an empty one is a mistake, not an operator's wish
-	}
-	if problem := c.body(&request); problem != nil {
+	request, problem := c.body("fingerprint")
+	if problem != nil {
 		return problem
 	}
-	if request.Fingerprint == nil {
+	fingerprint, reported := request["fingerprint"]
+	if !reported {
 		return c.operate("renew", c.server.Keeper.Renew)
 	}
-	if !fingerprints.MatchString(*request.Fingerprint) {
+	// An empty one is a mistake, and not an operator's wish.
+	if !fingerprints.MatchString(fingerprint) {
 		return api.Errorf(api.CodeUsage, "the fingerprint is not 16 hex digits in lower case, the first of the token's SHA-256")
 	}
 	if problem := c.permitted(access.Read, "report the token of"); problem != nil {
 		return problem
 	}
-	return c.outcome(c.server.Keeper.Report(c.r.Context(), c.name, *request.Fingerprint, c.demand.Wait))
+	return c.outcome(c.server.Keeper.Report(c.r.Context(), c.name, fingerprint, c.demand.Wait))
 }
 
 func (c *call) retry() *api.Error { return c.plain("retry", c.server.Keeper.Retry) }
@@ -121,24 +122,32 @@ func (c *call) retry() *api.Error { return c.plain("retry", c.server.Keeper.Retr
 func (c *call) drop() *api.Error { return c.plain("drop", c.server.Keeper.Drop) }
 
 func (c *call) answer() *api.Error {
-	var request api.AnswerRequest
-	if problem := c.body(&request); problem != nil {
+	request, problem := c.body("answer")
+	if problem != nil {
 		return problem
 	}
-	if strings.TrimSpace(request.Answer) == "" {
+	text := request["answer"]
+	switch {
+	case strings.TrimSpace(text) == "":
 		return api.Errorf(api.CodeUsage, "there is no answer in the body: write {\"answer\":\"CODE\"}")
+	case strings.ContainsFunc(text, unfit):
+		return api.Errorf(api.CodeUsage, "the answer has a control character, or one that is none")
 	}
 	return c.operate("answer", func(ctx context.Context, name string, wait time.Duration) (api.Status, *api.Error) {
-		return c.server.Keeper.Answer(ctx, name, request.Answer, wait)
+		return c.server.Keeper.Answer(ctx, name, text, wait)
 	})
 }
+
+// unfit says of a character that nobody was sent it: a wrong answer may cost the
+// account one of few tries. U+FFFD is what package json makes of half a character.
+func unfit(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }
 
 // action is one of the keeper's operator verbs.
 type action func(ctx context.Context, name string, wait time.Duration) (api.Status, *api.Error)
 
 // plain is operate for calls whose body, if any, is empty.
 func (c *call) plain(verb string, do action) *api.Error {
-	if problem := c.body(&struct{}{}); problem != nil {
+	if _, problem := c.body(); problem != nil {
 		return problem
 	}
 	return c.operate(verb, do)
@@ -160,7 +169,7 @@ func (c *call) outcome(status api.Status, problem *api.Error) *api.Error {
 }
 
 func (c *call) reload() *api.Error {
-	if problem := c.body(&struct{}{}); problem != nil {
+	if _, problem := c.body(); problem != nil {
 		return problem
 	}
 	if problem := c.may(c.server.Daemon(), access.Operate, "reload (`[defaults]` alone decides)"); problem != nil {
@@ -179,6 +188,9 @@ func (c *call) whoami() *api.Error {
 	doc := api.Whoami{
 		UID: p.UID, User: new(access.Names).User(p.UID), GID: p.GID, GIDs: append([]uint32{p.GID}, p.Groups...), PID: p.PID,
 		Grants: []api.Grant{},
+	}
+	if p.Unit != nil {
+		doc.Unit, _ = p.Unit() // why it is not known, the refusal of a call says
 	}
 	for _, cell := range c.server.Keeper.Cells() {
 		rights, rule := cell.Rules().Grants(p)

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -218,11 +220,39 @@ func TestPanic_late(t *testing.T) {
 // TestRun_silent asserts that connections on which nothing is asked do not hold up
 // the end: net/http alone would wait 5 s for one that never said anything.
 func TestRun_silent(t *testing.T) {
-	f := start(t, func(s *Server) { s.Grace = 2 * time.Second })
+	f := start(t, func(s *Server) { s.Grace = 4 * time.Second })
 	f.dial(t, 1001)
 	f.do(t, 1001, "GET", "/v1/health", "") // accepted after the silent one
 	if err := f.stop(); err != nil || strings.Contains(f.logged.String(), "calls cut") {
 		t.Errorf("%v, logged %s", err, f.logged)
+	}
+}
+
+// TestRun_newcomer asserts that a request is answered whose connection was made
+// before the end and which comes only then: callers connect and ask in two steps, and
+// a restart in between costs none of them its call. One that has been answered
+// already has to look out for itself.
+func TestRun_newcomer(t *testing.T) {
+	f := start(t, nil)
+	old, newcomer := f.dial(t, 1001), f.dial(t, 1001)
+	ask := func(c net.Conn) { io.WriteString(c, "GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n") }
+	ask(old)
+	answered := bufio.NewReader(old)
+	if resp, err := http.ReadResponse(answered, nil); err != nil || resp.Body.Close() != nil {
+		t.Fatal(err)
+	}
+	f.do(t, 1001, "GET", "/v1/health", "") // accepted after the two
+	stopped := make(chan error, 1)
+	go func() { stopped <- f.stop() }()
+	if got, err := io.ReadAll(answered); err != nil || len(got) > 0 { // closed: the end has begun
+		t.Errorf("the connection that was answered: %q, %v", got, err)
+	}
+	ask(newcomer)
+	if got, _ := io.ReadAll(newcomer); !strings.HasPrefix(string(got), "HTTP/1.1 200 OK") {
+		t.Errorf("the newcomer got %q", got)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -242,7 +272,7 @@ func TestRun_grace(t *testing.T) {
 	<-in
 	stopped := make(chan error, 1)
 	go func() { stopped <- f.stop() }()
-	if got, err := io.ReadAll(silent); err != nil || len(got) != 0 { // closed at once
+	if got, err := io.ReadAll(silent); err != nil || len(got) != 0 { // closed in a moment
 		t.Errorf("the silent connection: %q, %v", got, err)
 	}
 	if _, err := f.connect(t.Context(), 0); err == nil {

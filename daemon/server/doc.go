@@ -7,15 +7,14 @@
 // checked as it came, byte by byte, before anything interprets it (routes.go):
 // nothing is cleaned, unescaped or redirected, so that one credential has one
 // address. Then come parameters and body (call.go), the decision and the answer
-// (calls.go, answer.go).
+// (calls.go, answer.go). The caller's systemd unit is looked up in between, if the
+// decision depends on it; nothing else of a caller is asked for later.
 //
 // # Limits
 //
 // A caller may stall, vanish or flood; it harms nobody but itself.
 //
-//   - 4 KiB of request line and headers. Up to 8 KiB the answer is the problem `usage`;
-//     beyond, net/http ends the connection with a plain 431. What is not HTTP gets a
-//     plain 400.
+//   - 4 KiB of request line and headers; net/http reads up to 8 KiB.
 //   - 64 KiB of body, for calls that take one.
 //   - 10 s for a whole request from its first byte, and for a new connection's first
 //     byte; 2 min of silence between two requests. Waiting for a token is not limited
@@ -26,7 +25,25 @@
 //     limit, a uid's longest idle connection is closed; if none is idle, the new one
 //     is answered with 503 and Retry-After: 1.
 //
+// # The end
+//
+// When Run's context ends, no connection is accepted any more, watches end, and so do
+// connections that are between two requests. Calls in flight have the grace. What was
+// accepted and has not asked yet has a second: a caller that connected just before a
+// restart is answered all the same.
+//
 // # Decisions about HTTP
+//
+// What net/http cannot read never becomes a call. Its own plain answer to that is
+// made a problem on its way out (conn.go), so that clients have one kind of error to
+// read; a head that does not come whole in time may get none.
+//
+// A caller who closes its sending side alone, as socat and nc do at the end of their
+// input, is waited with. net/http would take it for gone, so the connection tells the
+// two apart (conn.go).
+//
+// A chunked request is the last on its connection: it may have had a length too,
+// which net/http drops without a word, and the sender may go by that.
 //
 // HEAD is no call and answered like any other wrong method: with 400. A GET takes
 // no body. `Accept: text/plain` answers with the bare token when it is preferred to

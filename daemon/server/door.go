@@ -52,7 +52,7 @@ func openFiles() int {
 const (
 	// mostFarewells is how many refused connections are seen off properly at a time.
 	mostFarewells = 64
-	farewell      = time.Second
+	farewell      = time.Second // also for what is asked on a new connection at the end
 	// busyEvery is how often at most the log says that connections are refused.
 	busyEvery = 10 * time.Second
 )
@@ -95,24 +95,18 @@ type conn struct {
 	// nanoseconds of the door's life; inCall during a call, closing once the
 	// connection had to make room.
 	quiet atomic.Int64
+	// asked is closed when the first request is in a call, or the connection's end came.
+	asked chan struct{}
+	heard sync.Once // closes asked
+	// called says that what is written now is a call's answer. The goroutine that
+	// serves the connection has it for itself.
+	called bool
 }
 
 const (
 	inCall  = 0
 	closing = -1
 )
-
-// Write gives each write its time.
-func (c *conn) Write(b []byte) (int, error) {
-	if err := c.UnixConn.SetWriteDeadline(time.Now().Add(c.write)); err != nil {
-		return 0, err
-	}
-	return c.UnixConn.Write(b)
-}
-
-// SetWriteDeadline does nothing: net/http resets it after each answer, and every
-// Write sets its own.
-func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
 // privileged says whether the reserved connections are for this caller.
 func (c *conn) privileged() bool { return (c.peer.UID == 0 || c.peer.Owner) && !c.peer.Overflow }
@@ -157,7 +151,7 @@ func (d *door) identify(nc net.Conn) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{UnixConn: uc, peer: peer, write: d.limits.write, stopping: d.stopping}
+	c := &conn{UnixConn: uc, peer: peer, write: d.limits.write, stopping: d.stopping, asked: make(chan struct{})}
 	c.quiet.Store(d.now())
 	return c, nil
 }
@@ -233,8 +227,10 @@ func (d *door) state(nc net.Conn, s http.ConnState) {
 			c.quiet.CompareAndSwap(q, inCall)
 		}
 	case http.StateIdle:
+		c.called = false
 		c.quiet.CompareAndSwap(inCall, d.now())
 	case http.StateClosed:
+		c.heard.Do(func() { close(c.asked) })
 		d.mu.Lock()
 		d.removeLocked(c)
 		d.mu.Unlock()
@@ -268,21 +264,53 @@ func (d *door) refuse(c *conn) {
 
 // busyAnswer is a whole answer: 503 pending, come back in a second.
 func busyAnswer() []byte {
-	e := api.Errorf(api.CodePending, "too many connections are open, and none is idle").
-		WithHint("keep fewer connections open, or reuse them").After(time.Second)
-	body := encode(e)
-	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nCache-Control: no-store\r\nRetry-After: %d\r\nConnection: close\r\n\r\n",
-		e.Status, http.StatusText(e.Status), typeProblem[0], len(body), e.RetryAfter)
-	return append([]byte(head), body...)
+	return whole(api.Errorf(api.CodePending, "too many connections are open, and none is idle").
+		WithHint("keep fewer connections open, or reuse them").After(time.Second))
 }
 
-// closeSilent closes every connection that is in no call.
-func (d *door) closeSilent() {
+// closeSilent closes every connection that is in no call; newcomers only if all is true.
+func (d *door) closeSilent(all bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, conns := range d.conns {
 		for c := range conns {
-			c.closeIfQuiet()
+			if all || !c.newcomer() {
+				c.closeIfQuiet()
+			}
+		}
+	}
+}
+
+// newcomer says that nothing was asked on the connection yet.
+func (c *conn) newcomer() bool {
+	select {
+	case <-c.asked:
+		return false
+	default:
+		return true
+	}
+}
+
+// awaitNewcomers returns when something was asked on every connection, or when that
+// takes longer than a request may be on its way.
+func (d *door) awaitNewcomers() {
+	over := time.NewTimer(farewell)
+	defer over.Stop()
+	d.mu.Lock()
+	var waiting []*conn
+	for _, conns := range d.conns {
+		for c := range conns {
+			if c.newcomer() {
+				waiting = append(waiting, c)
+			}
+		}
+	}
+	d.mu.Unlock()
+	for _, c := range waiting {
+		select {
+		case <-c.asked:
+		case <-over.C:
+			return
 		}
 	}
 }

@@ -181,17 +181,23 @@ func TestDoor_one(t *testing.T) {
 	}
 }
 
-// TestBusy asserts what a uid over its limit hears, and that nobody else notices.
-func TestBusy(t *testing.T) {
-	in, out := make(chan struct{}), make(chan struct{})
-	f := start(t, func(s *Server) {
+// startHeld runs a server that has room for one connection of each uid, and whose
+// reload says that it began, and ends when it may.
+func startHeld(t *testing.T) (f *fixture, in, out chan struct{}) {
+	in, out = make(chan struct{}), make(chan struct{})
+	return start(t, func(s *Server) {
 		s.limits.perUID = 1
 		s.Reload = func(context.Context) (api.Reloaded, *api.Error) {
 			close(in)
 			<-out
 			return api.Reloaded{}, nil
 		}
-	})
+	}), in, out
+}
+
+// TestBusy asserts what a uid over its limit hears, and that nobody else notices.
+func TestBusy(t *testing.T) {
+	f, in, out := startHeld(t)
 	c := f.dial(t, 0)
 	io.WriteString(c, "POST /v1/reload HTTP/1.1\r\nHost: x\r\n\r\n")
 	<-in
@@ -211,6 +217,25 @@ func TestBusy(t *testing.T) {
 	eventually(t, "room", func() bool { return f.do(t, 0, "GET", "/v1/health", "").StatusCode == 200 })
 	if n := strings.Count(f.logged.String(), "connection refused"); n != 1 {
 		t.Errorf("%d lines about refused connections, want one", n)
+	}
+}
+
+// TestBusy_pipelined asserts that a call whose request came together with the one
+// before is under way like any other: it does not make room.
+func TestBusy_pipelined(t *testing.T) {
+	f, in, out := startHeld(t)
+	c := f.dial(t, 0)
+	io.WriteString(c, health+"\r\n"+reload+"\r\n")
+	<-in
+	if a := f.do(t, 0, "GET", "/v1/health", ""); a.StatusCode != 503 {
+		t.Errorf("a second connection: %s", a.Status)
+	}
+	close(out)
+	r := bufio.NewReader(c)
+	for _, method := range []string{"GET", "POST"} {
+		if a := read(t, r, method); a.StatusCode != 200 {
+			t.Errorf("%s: %s", method, a.Status)
+		}
 	}
 }
 

@@ -29,7 +29,12 @@ import (
 	"github.com/tokend-project/tokend/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childOf) != "" {
+		os.Exit(childMain())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fixture is a server on a socket of its own, over a real keeper and store.
 type fixture struct {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tokend-project/tokend/daemon/api"
 )
@@ -54,6 +53,7 @@ func TestParameters(t *testing.T) {
 func TestBodies(t *testing.T) {
 	f := start(t, nil, credential(t, "a", tokens("x")))
 	const other = `{"fingerprint":"0123456789abcdef"}`
+	deep := strings.Repeat("[", 32000) + strings.Repeat("]", 32000) + "}"
 	for _, tt := range []struct{ call, body, detail string }{
 		{"/v1/credentials/a/renew", other, ""},
 		{"/v1/credentials/a/renew", " \n" + other + "\n", ""},
@@ -63,11 +63,33 @@ func TestBodies(t *testing.T) {
 		{"/v1/credentials/a/renew", `{"fingerprint":"0123456789ABCDEF"}`, "the fingerprint is not 16 hex digits in lower case, the first of the token's SHA-256"},
 		{"/v1/credentials/a/renew", `{"fingerprint":"0123456789abcdef0"}`, "the fingerprint is not 16 hex digits in lower case, the first of the token's SHA-256"},
 		{"/v1/credentials/a/renew", `{"fingerprint":7}`, "the body: fingerprint is a number, not a string"},
+		{"/v1/credentials/a/renew", `{"fingerprint":null}`, "the body: fingerprint is null, not a string"},
+		{"/v1/credentials/a/renew", `{"fingerprint":[true]}`, "the body: fingerprint is an array, not a string"},
+		{"/v1/credentials/a/renew", `{"fingerprint":{"a":{}}}`, "the body: fingerprint is an object, not a string"},
+		{"/v1/credentials/a/renew", `{"fingerprint":false}`, "the body: fingerprint is a bool, not a string"},
+		{"/v1/credentials/a/renew", `{"fingerprint":"x",` + other[1:], "the body: fingerprint is there twice"},
+		{"/v1/credentials/a/renew", `{"Fingerprint":"0123456789abcdef"}`, `the body: unknown field "Fingerprint"`},
+		{"/v1/credentials/a/renew", "{\"fingerprint\":\"\xff\"}", "the body is not UTF-8"},
+		{"/v1/credentials/a/renew", "\xef\xbb\xbf{}", "the body is no JSON object"},
+		{"/v1/credentials/a/renew", "{\"fingerprint\":\"a\nb\"}", "the body: invalid character '\\n' in string literal"},
+		{"/v1/credentials/a/renew", "{\"fingerprint\":" + deep, "the body: invalid character '[' exceeded max depth"},
+		{"/v1/credentials/a/renew", "{\"x\":" + deep, `the body: unknown field "x"`},
+		{"/v1/credentials/a/renew", `{"` + strings.Repeat("x", 60000) + `":1}`, `the body: unknown field "` + strings.Repeat("x", 64) + `"`},
+		{"/v1/credentials/a/renew", `{"fingerprint":"a",}`, "the body: invalid character '}' looking for beginning of object key string"},
+		{"/v1/credentials/a/renew", `{1:2}`, "the body: invalid character '1'"},
+		{"/v1/credentials/a/renew", `{}}`, "the body goes on after its JSON object"},
+		{"/v1/credentials/a/renew", other + "\x00", "the body goes on after its JSON object"},
+		{"/v1/credentials/a/answer", `{"answer":" "}`, `there is no answer in the body: write {"answer":"CODE"}`},
+		{"/v1/credentials/a/answer", `{"answer":"12\u000034"}`, "the answer has a control character, or one that is none"},
+		{"/v1/credentials/a/answer", `{"answer":"1234\n"}`, "the answer has a control character, or one that is none"},
+		{"/v1/credentials/a/answer", `{"answer":"\ud800"}`, "the answer has a control character, or one that is none"},
 		{"/v1/credentials/a/renew", `{"finger":"x"}`, `the body: unknown field "finger"`},
 		{"/v1/credentials/a/renew", `{"fingerprint"`, "the body: unexpected EOF"},
 		{"/v1/credentials/a/renew", `null`, "the body is no JSON object"},
 		{"/v1/credentials/a/renew", `["a"]`, "the body is no JSON object"},
 		{"/v1/credentials/a/renew", `fingerprint=x`, "the body is no JSON object"},
+		{"/v1/credentials/a/renew", `{`, "the body: unexpected EOF"},
+		{"/v1/credentials/a/renew", `{"fingerprint":"a"`, "the body: unexpected EOF"},
 		{"/v1/credentials/a/renew", `{} {}`, "the body goes on after its JSON object"},
 		{"/v1/reload", `{}`, ""},
 		{"/v1/reload", `{"x":1}`, `the body: unknown field "x"`},
@@ -117,54 +139,9 @@ func TestHeaders(t *testing.T) {
 	if e := f.raw(t, 0, request(maxHeader+1)).problem(t); e.Code != api.CodeUsage || e.Detail != "the request line and headers have 4097 bytes, at most 4096 are read" {
 		t.Errorf("one more: %+v", e)
 	}
-	if a := f.raw(t, 0, request(3*maxHeader)); a.StatusCode != 431 {
-		t.Errorf("far over: %s", a.Status)
-	}
-}
-
-// TestGarbage asserts that what is no HTTP/1.1 is answered with an error or nothing,
-// and that the connection then ends.
-func TestGarbage(t *testing.T) {
-	f := start(t, func(s *Server) { s.limits.read = 50 * time.Millisecond })
-	for _, tt := range []struct {
-		name, request string
-		status        int // 0: closed without an answer
-	}{
-		{"no HTTP", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400},
-		{"ssh", "SSH-2.0-OpenSSH_9.2\r\n\r\n", 400},
-		{"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400},
-		{"HTTP/2.0 in the request line", "GET /v1/health HTTP/2.0\r\nHost: x\r\n\r\n", 505},
-		{"no Host", "GET /v1/health HTTP/1.1\r\n\r\n", 400},
-		{"two Hosts", "GET /v1/health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
-		{"a header without a colon", "GET /v1/health HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n", 400},
-		{"smuggling", "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400},
-		{"a coding nobody knows", "POST /v1/reload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
-		{"silence", "", 0},
-		{"half a request line", "GET /v1/hea", 400},
-		{"half the headers", "GET /v1/health HTTP/1.1\r\nHost: x\r\n", 0},
-		{"a body that stalls", "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", 400},
-		{"a body nobody asked for that stalls", "GET /v1/health HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", 400},
-		{"a refused body that stalls", "POST /v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", 400},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c := f.dial(t, 0)
-			if _, err := io.WriteString(c, tt.request); err != nil {
-				t.Fatal(err)
-			}
-			got, err := io.ReadAll(c) // to the end of the connection
-			if err != nil && !strings.Contains(err.Error(), "reset") {
-				t.Fatal(err)
-			}
-			if want := fmt.Sprintf("HTTP/1.1 %d ", tt.status); tt.status != 0 && !strings.HasPrefix(string(got), want) {
-				t.Errorf("got %q, want %s", got, want)
-			}
-			if n := strings.Count(string(got), "HTTP/1.1 "); tt.status == 0 && n != 0 || n > 1 {
-				t.Errorf("got %d answers: %q", n, got)
-			}
-		})
-	}
-	if a := f.do(t, 0, "GET", "/v1/health", ""); a.StatusCode != 200 {
-		t.Errorf("afterwards: %s", a.Status)
+	e := f.raw(t, 0, request(3*maxHeader)).problem(t)
+	if want := "this is no HTTP/1.1 request: its request line and headers are far longer than the 4096 bytes that are read"; e.Code != api.CodeUsage || e.Detail != want {
+		t.Errorf("far over: %+v", e)
 	}
 }
 

@@ -49,7 +49,10 @@ var (
 // path is taken as it came: one that would have to be cleaned or unescaped is no
 // call's.
 func find(u *url.URL) (r *route, name string) {
-	if u.RawPath != "" { // some character came escaped that need not be
+	switch {
+	case u.RawPath != "": // some character came escaped that need not be
+		return nil, ""
+	case u.User != nil, u.Scheme != "" && u.Scheme != "http": // in a proxy's form of the address
 		return nil, ""
 	}
 	if r := fixed[u.Path]; r != nil {

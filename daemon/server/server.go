@@ -88,7 +88,12 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		failed = nil
 	}
 	close(stopping)
-	d.closeSilent()
+	hs.SetKeepAlivesEnabled(false)
+	d.closeSilent(false)
+	// net/http drops a request that comes after Shutdown. Callers connect and ask in two
+	// steps, and a restart in between is to cost them nothing.
+	d.awaitNewcomers()
+	d.closeSilent(true)
 	grace, cancel := context.WithTimeout(calls, s.Grace)
 	defer cancel()
 	if err := hs.Shutdown(grace); grace.Err() != nil {
