@@ -29,7 +29,8 @@ type Config struct {
 	Paths
 	// KeyName is what messages call Paths.KeyFile: the flag or variable that named it.
 	KeyName string
-	// Service makes a socket that everybody may connect to, instead of the user alone.
+	// Service makes a socket that everybody may connect to, instead of the user alone,
+	// and lets rules name units.
 	Service bool
 	// MetricsListen is a TCP address that serves /metrics to anybody who can reach
 	// it; empty for none.
@@ -62,6 +63,10 @@ type daemon struct {
 	metrics *metrics
 	dirty   chan struct{} // holds a value when the status line may have changed
 
+	telling  sync.Mutex // guards what follows; held while systemd is told
+	told     string     // the status line that it has
+	stopping bool       // it knows that we stop
+
 	reloading sync.Mutex // one reload at a time
 	mu        sync.Mutex // guards what follows; held for moments only
 	inForce   inForce
@@ -71,29 +76,37 @@ type daemon struct {
 type inForce struct {
 	rules    access.Rules
 	sum      [32]byte
-	count    int
 	loadedAt time.Time // zero: no file was ever in force
 	err      error     // why the file on disk is not in force; nil if it is
-	newest   string    // newest problem of any credential, for the status line
+	newest   string    // name of the credential whose problem is the newest, for the status line
 }
 
 // Run runs tokend until ctx ends, and returns nil then. The error is an
 // *InvalidError if the credentials file is bad at the start and no socket was
 // inherited; anything else is a failure of the host: a locked store, a socket that
 // cannot be made.
-func Run(ctx context.Context, cfg Config) (err error) {
+func Run(ctx context.Context, cfg Config) error {
+	d := &daemon{
+		cfg: cfg, log: cfg.Log, started: time.Now(), dirty: make(chan struct{}, 1),
+		loader: config.NewLoader(cfg.options()),
+	}
+	d.metrics = newMetrics(d.count)
+	err := d.open(ctx)
+	if err != nil {
+		d.notify(statusIs(err.Error())) // `systemctl status` shows it when we are gone
+	}
+	return err
+}
+
+// open has everything there that a daemon needs, and then runs it.
+func (d *daemon) open(ctx context.Context) (err error) {
 	listener, err := inherited()
 	if err != nil {
 		return err
 	}
-	if err := cfg.check(listener != nil); err != nil {
+	if err := d.cfg.check(listener != nil); err != nil {
 		return err
 	}
-	d := &daemon{
-		cfg: cfg, log: cfg.Log, started: time.Now(), dirty: make(chan struct{}, 1),
-		loader: config.NewLoader(config.Options{Path: cfg.Credentials, Log: cfg.Log}),
-	}
-	d.metrics = newMetrics(d.count)
 	file, err := d.load(ctx)
 	if ctx.Err() != nil { // stopped before the start was over
 		return closed(listener)
@@ -102,18 +115,18 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return &InvalidError{err}
 	}
 	d.store, err = store.Open(store.Config{
-		Path: cfg.Store, KeyFile: cfg.KeyFile, KeyName: cfg.KeyName, Version: cfg.Version, Log: cfg.Log,
+		Path: d.cfg.Store, KeyFile: d.cfg.KeyFile, KeyName: d.cfg.KeyName, Version: d.cfg.Version, Log: d.log,
 	})
 	if err != nil {
 		return errors.Join(err, closed(listener))
 	}
 	defer func() { err = errors.Join(err, d.store.Close()) }()
 	if listener == nil {
-		if listener, err = listen(cfg.Socket, cfg.Service); err != nil {
+		if listener, err = listen(d.cfg.Socket, d.cfg.Service); err != nil {
 			return err
 		}
 	}
-	d.keeper = keeper.New(keeper.Config{Store: d.store, Event: d.hear, Grace: grace, Log: cfg.Log})
+	d.keeper = keeper.New(keeper.Config{Store: d.store, Event: d.hear, Grace: grace, Log: d.log})
 	return d.run(ctx, listener, file)
 }
 
@@ -149,6 +162,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, file *config.Fi
 	}
 	g.Go(func() error { d.watch(ctx); return nil })
 	g.Go(func() error { d.hangups(ctx); return nil })
+	g.Go(func() error { d.watchdog(ctx); return nil })
 	g.Go(func() error { d.report(ctx, listener.Addr().String()); return nil })
 
 	err := g.Wait()
@@ -177,8 +191,8 @@ func (d *daemon) serveMetrics(ctx context.Context) error {
 func (d *daemon) hear(e keeper.Event) {
 	write(d.log, e)
 	d.mu.Lock()
-	if e.Err != nil {
-		d.inForce.newest = e.Credential + ": " + e.Err.Error()
+	if e.Err != nil || e.State != api.StateFresh && e.State != api.StateIdle {
+		d.inForce.newest = e.Credential
 	}
 	d.mu.Unlock()
 	d.mark()

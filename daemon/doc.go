@@ -34,5 +34,20 @@
 // inherited: systemd would give that up after a few failed starts. Then the daemon
 // runs, answers with `invalid`, and goes on as soon as the file is mended.
 //
+// # systemd
+//
+// Ready is said once the store is open and the socket answers; nobody waits for a
+// login. Every reload is told from begin to end, a failed one too: the status line
+// says which it was. That line counts the states and names the newest problem there
+// still is; it is one line below systemd's limit, since a message over that would be
+// dropped with the READY=1 in it. Reading the file may take longer than systemd waits
+// by itself, as may renewals that are under way at a stop: more time is asked for.
+// After STOPPING=1 nothing takes it back. The watchdog is pinged only after the
+// keeper's loop came round once more.
+//
+// A restart loses no call. systemd holds the socket, the old process answers what it
+// accepted, what is asked on a new connection a moment later included (package server),
+// and clients wait in the socket for the new one.
+//
 // The invariants that hold throughout are listed in package keeper.
 package daemon

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
 )
 
 // dialWait is how long a socket that is there may take to show that somebody
@@ -37,8 +38,24 @@ func inherited() (net.Listener, error) {
 	if !ok {
 		return nil, errors.New("the inherited socket is no unix stream socket: the caller's identity would be unknown")
 	}
+	if !listens(l) {
+		return nil, errors.New("the inherited socket is a connection: leave Accept=yes out of the socket unit")
+	}
 	l.SetUnlinkOnClose(false) // systemd goes on listening on it
 	return l, nil
+}
+
+// listens says whether connections can be accepted on the socket (socket(7)).
+func listens(l *net.UnixListener) (yes bool) {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = raw.Control(func(fd uintptr) {
+		on, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		yes = err == nil && on == 1
+	})
+	return yes
 }
 
 // listen makes the socket. As a service everybody may connect, since the kernel

@@ -40,6 +40,8 @@ var lines = map[keeper.EventKind]line{
 	keeper.EventUnsaved:   {slog.LevelError, "the store does not hold the newest state; writing it is tried again"},
 	keeper.EventSaved:     {slog.LevelInfo, "the store holds the newest state again"},
 	keeper.EventSkew:      {slog.LevelWarn, "the clocks of this host and of the provider differ by over 30s: check NTP"},
+	keeper.EventUnread:    {slog.LevelWarn, "secrets could not be read"},
+	keeper.EventRead:      {slog.LevelInfo, "secrets could be read"},
 }
 
 // write writes the event's line.
@@ -59,7 +61,7 @@ func write(log *slog.Logger, e keeper.Event) {
 	}
 	if !e.Due.IsZero() {
 		name := attrDue
-		if e.Kind == keeper.EventFailed {
+		if e.Kind == keeper.EventFailed || e.Kind == keeper.EventUnread {
 			name = attrRetry
 		}
 		add(name, e.Due.UTC().Format(time.RFC3339))

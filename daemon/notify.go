@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 
@@ -12,8 +13,21 @@ import (
 	"github.com/tokend-project/tokend/daemon/keeper"
 )
 
-// statusEvery is how often the status line is made anew at most.
-const statusEvery = time.Second
+const (
+	// statusEvery is how often the status line is made anew at most.
+	statusEvery = time.Second
+	// longestStatus keeps a message below the 4,096 bytes (NOTIFY_BUFFER_MAX in
+	// systemd's manager.c) beyond which systemd drops it whole, a READY=1 in it too.
+	longestStatus = 1000
+
+	// extendEvery is how often systemd is asked for more time while a file is read:
+	// programs that give secrets take up to 10 s each, and there may be many.
+	extendEvery = 10 * time.Second
+	// mostExtensions is where that ends: ten minutes are no reading any more.
+	mostExtensions = 60
+	// drain is the time to ask for at a stop: the grace, and some for the store.
+	drain = grace + 5*time.Second
+)
 
 // notify tells systemd, if it listens.
 func (d *daemon) notify(lines ...string) {
@@ -22,12 +36,86 @@ func (d *daemon) notify(lines ...string) {
 	}
 }
 
-// tellReloading begins what systemd calls a reload; tellReady ends it.
-func (d *daemon) tellReloading() {
-	d.notify(systemd.SdNotifyReloading, systemd.SdNotifyMonotonicUsec())
+// statusIs is the assignment that `systemctl status` shows.
+func statusIs(text string) string { return "STATUS=" + oneLine(text) }
+
+// extendBy asks systemd for so much time from now, for whatever is under way.
+func extendBy(t time.Duration) string {
+	return fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", t.Microseconds())
 }
 
-func (d *daemon) tellReady() { d.notify(systemd.SdNotifyReady, "STATUS="+d.status()) }
+// oneLine is the text as one line of UTF-8 that is not too long: anything else would be
+// another assignment, or have systemd drop the message.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "�"))
+	if len(text) > longestStatus {
+		text = strings.ToValidUTF8(text[:longestStatus], "") + "…"
+	}
+	return text
+}
+
+// tellReloading begins what systemd calls a reload; tellReady ends it. Neither is
+// said once we stop: READY=1 would take that back.
+func (d *daemon) tellReloading() {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	if !d.stopping {
+		d.notify(systemd.SdNotifyReloading, strings.TrimSpace(systemd.SdNotifyMonotonicUsec()))
+	}
+}
+
+func (d *daemon) tellReady() {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	if !d.stopping {
+		d.told = d.status()
+		d.notify(systemd.SdNotifyReady, statusIs(d.told))
+	}
+}
+
+// tellStatus tells the status line if it is another one by now.
+func (d *daemon) tellStatus() {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	if status := d.status(); status != d.told && !d.stopping {
+		d.told = status
+		d.notify(statusIs(status))
+	}
+}
+
+// tellStopping is the last thing said but for the end of a failure. The time is asked
+// for in advance: what drains is bounded.
+func (d *daemon) tellStopping() {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	d.stopping = true
+	d.notify(systemd.SdNotifyStopping, extendBy(drain), "STATUS=stopping; renewals in flight may finish")
+}
+
+// unhurried runs f and has systemd wait for it.
+func (d *daemon) unhurried(f func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(extendEvery)
+		defer tick.Stop()
+		for range mostExtensions {
+			select {
+			case <-tick.C:
+				d.notify(extendBy(3 * extendEvery))
+			case <-done:
+				return
+			}
+		}
+	}()
+	defer func() { close(done); <-ended }()
+	f()
+}
 
 // report tells systemd that we are ready, then keeps the status line up to date,
 // and says in the end that we stop.
@@ -39,19 +127,16 @@ func (d *daemon) report(ctx context.Context, socket string) {
 	}
 	pause := time.NewTimer(statusEvery)
 	defer pause.Stop()
-	last := ""
 	for {
 		select {
 		case <-d.dirty:
 		case <-ctx.Done():
 			d.log.Info("stopping")
-			d.notify(systemd.SdNotifyStopping, "STATUS=stopping; renewals in flight may finish")
+			d.tellStopping()
 			return
 		}
-		if status := d.status(); status != last {
-			d.notify("STATUS=" + status)
-			last = status
-		}
+		d.settle(ctx)
+		d.tellStatus()
 		pause.Reset(statusEvery)
 		select {
 		case <-pause.C:
@@ -60,15 +145,24 @@ func (d *daemon) report(ctx context.Context, socket string) {
 	}
 }
 
+// settle waits until the readers' views show what the latest event was about: it is
+// told before they do. A keeper that is stuck is the watchdog's business.
+func (d *daemon) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, statusEvery)
+	defer cancel()
+	_ = d.keeper.Ping(ctx)
+}
+
 // status is one line on how things stand: what is wrong with the file comes first,
 // then the states, then the newest problem.
 func (d *daemon) status() string {
 	states, _ := d.count()
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	newest, bad := d.inForce.newest, d.inForce.err
+	d.mu.Unlock()
 	var parts []string
-	if d.inForce.err != nil {
-		parts = append(parts, "credentials file not in force: "+d.inForce.err.Error())
+	if bad != nil {
+		parts = append(parts, "credentials file not in force: "+bad.Error())
 	}
 	var counted []string
 	for _, state := range api.States {
@@ -80,10 +174,26 @@ func (d *daemon) status() string {
 		counted = []string{"no credentials"}
 	}
 	parts = append(parts, strings.Join(counted, ", "))
-	if states[api.StateStale]+states[api.StatePending]+states[api.StateRefused]+states[api.StateChallenge] > 0 && d.inForce.newest != "" {
-		parts = append(parts, d.inForce.newest)
+	if p := d.problem(newest); p != "" {
+		parts = append(parts, p)
 	}
 	return strings.Join(parts, "; ")
+}
+
+// problem is what is wrong with the named credential, or with the first that has a
+// problem if that one has none any more; "" if all is well.
+func (d *daemon) problem(name string) string {
+	if c := d.keeper.Cell(name); c != nil {
+		if s := c.Status(); s.Error != nil {
+			return name + ": " + s.Error.Detail
+		}
+	}
+	for _, c := range d.keeper.Cells() {
+		if s := c.Status(); s.Error != nil {
+			return c.Name() + ": " + s.Error.Detail
+		}
+	}
+	return ""
 }
 
 // counts is a change for people.

@@ -19,21 +19,17 @@ func (d *daemon) reload(ctx context.Context) (api.Reloaded, *api.Error) {
 	defer d.reloading.Unlock()
 	d.tellReloading()
 	defer d.tellReady()
+	stopping := api.Errorf(api.CodePending, "tokend is stopping").After(time.Second)
 	file, err := d.load(ctx)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return api.Reloaded{}, stopping
+	case err != nil:
 		return api.Reloaded{}, invalid(err, "the file on disk changes nothing")
-	}
-	d.mu.Lock()
-	same, count := !d.inForce.loadedAt.IsZero() && d.inForce.sum == file.Sum, d.inForce.count
-	d.mu.Unlock()
-	if same {
-		d.took(file)
-		d.log.Debug("credentials file read again; nothing changed", attrPath, d.cfg.Credentials)
-		return api.Reloaded{Kept: count}, nil
 	}
 	change, err := d.apply(context.WithoutCancel(ctx), file) // though who asked may have gone
 	if err != nil {
-		return api.Reloaded{}, api.Errorf(api.CodePending, "tokend is stopping").After(time.Second)
+		return api.Reloaded{}, stopping
 	}
 	return api.Reloaded(change), nil
 }
@@ -41,18 +37,21 @@ func (d *daemon) reload(ctx context.Context) (api.Reloaded, *api.Error) {
 // load reads the file. A bad one is told to everybody who should know; nothing else
 // changes.
 func (d *daemon) load(ctx context.Context) (*config.File, error) {
-	file, err := d.loader.Load(ctx)
+	var file *config.File
+	var err error
+	d.unhurried(func() { file, err = d.loader.Load(ctx) })
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	d.metrics.loaded(time.Now(), err)
 	d.mu.Lock()
+	was := d.inForce.err
 	d.inForce.err = err
 	d.mu.Unlock()
 	d.mark()
 	if err == nil {
-		for _, w := range file.Warnings {
-			d.log.Warn("credentials file: "+w.String(), attrPath, d.cfg.Credentials)
+		if was != nil { // even if it says what is in force already
+			d.log.Info("credentials file in order again", attrPath, d.cfg.Credentials)
 		}
 		return file, nil
 	}
@@ -62,24 +61,34 @@ func (d *daemon) load(ctx context.Context) (*config.File, error) {
 	return nil, err
 }
 
-// apply puts the file in force.
+// apply puts the file in force. One of the same bytes may still say something new:
+// a user or a group can have got another number.
 func (d *daemon) apply(ctx context.Context, file *config.File) (keeper.Change, error) {
 	change, err := d.keeper.Apply(ctx, file.Credentials)
 	if err != nil {
 		return change, err
 	}
-	d.took(file)
-	d.log.LogAttrs(ctx, slog.LevelInfo, "credentials file in force: "+counts(change), slog.String(attrPath, d.cfg.Credentials))
+	path := slog.String(attrPath, d.cfg.Credentials)
+	if same := d.took(file); same && change == (keeper.Change{Kept: change.Kept}) {
+		d.log.LogAttrs(ctx, slog.LevelDebug, "credentials file read again; nothing changed", path)
+		return change, nil
+	}
+	for _, w := range file.Warnings {
+		d.log.LogAttrs(ctx, slog.LevelWarn, "credentials file: "+w.String(), path)
+	}
+	d.log.LogAttrs(ctx, slog.LevelInfo, "credentials file in force: "+counts(change), path)
 	return change, nil
 }
 
-// took notes that the file is in force.
-func (d *daemon) took(file *config.File) {
+// took notes that the file is in force, and says whether one of the same bytes was.
+func (d *daemon) took(file *config.File) (same bool) {
 	d.mu.Lock()
-	d.inForce.rules, d.inForce.sum, d.inForce.count = file.Daemon, file.Sum, len(file.Credentials)
+	same = !d.inForce.loadedAt.IsZero() && d.inForce.sum == file.Sum
+	d.inForce.rules, d.inForce.sum = file.Daemon, file.Sum
 	d.inForce.loadedAt = time.Now().UTC().Truncate(time.Second)
 	d.mu.Unlock()
 	d.mark()
+	return same
 }
 
 // ready is what calls are answered with while no file was ever in force.
@@ -131,16 +140,22 @@ func (d *daemon) hangups(ctx context.Context) {
 	}
 }
 
-// Check reads the credentials file at path as a start would, without touching
-// network, store or commands, and returns what is wrong with it and what is odd.
-func Check(ctx context.Context, path string) (problems, warnings []api.Problem) {
-	return config.Check(ctx, path)
+// options are what the credentials file is read with.
+func (cfg Config) options() config.Options {
+	return config.Options{Path: cfg.Credentials, Log: cfg.Log, Service: cfg.Service}
+}
+
+// Check reads the credentials file as a start with these settings would, without
+// touching network, store or commands, and returns what is wrong with it and what is
+// odd.
+func Check(ctx context.Context, cfg Config) (problems, warnings []api.Problem) {
+	return config.Check(ctx, cfg.options())
 }
 
 // CheckLogin reads the file like a start does, and logs in once with the named
 // credential. The status says what came, never the token.
-func CheckLogin(ctx context.Context, path, name string) (api.Status, *api.Error) {
-	file, err := config.NewLoader(config.Options{Path: path}).Load(ctx)
+func CheckLogin(ctx context.Context, cfg Config, name string) (api.Status, *api.Error) {
+	file, err := config.NewLoader(cfg.options()).Load(ctx)
 	if err != nil {
 		return api.Status{}, invalid(err, "no login")
 	}
@@ -149,5 +164,5 @@ func CheckLogin(ctx context.Context, path, name string) (api.Status, *api.Error)
 			return keeper.Try(ctx, c)
 		}
 	}
-	return api.Status{}, api.Errorf(api.CodeUnknown, "the credentials file has no credential %q", name).For(name)
+	return api.Status{}, api.Unknown(name).WithHint("") // no daemon need run
 }
