@@ -9,16 +9,19 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/tokend-project/tokend/daemon/api"
 )
 
-// longestAnswer is in bytes; what is longer was not meant.
-const longestAnswer = 4 << 10
+// longestAnswer is in bytes; what is longer was not meant. A terminal drops what
+// goes beyond it (termios(3), canonical mode), so it cannot be told from a whole line.
+const longestAnswer = 4<<10 - 2
 
 // answer sends what a person knows. The person may take any time, so that of the
 // call begins afterwards.
@@ -32,7 +35,7 @@ func (c *call) answer() error {
 	case term.IsTerminal(int(os.Stdin.Fd())):
 		text, err = c.ask(name)
 	default:
-		text, err = readLine(os.Stdin)
+		text, err = readLine(os.Stdin, "standard input")
 	}
 	if err != nil {
 		return err
@@ -45,16 +48,17 @@ func (c *call) answer() error {
 	return c.act(c.client.Answer(ctx, name, text, c.opt.wait.pointer()))
 }
 
-// readLine reads one line, without its end.
-func readLine(r io.Reader) (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, longestAnswer+1)).ReadString('\n')
-	switch {
+// readLine reads one line, without its end, or what there is up to the end of the
+// file.
+func readLine(r io.Reader, where string) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, longestAnswer+2)).ReadString('\n')
+	switch line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"); {
 	case err != nil && !errors.Is(err, io.EOF):
-		return "", fmt.Errorf("reading the answer from standard input: %w", err)
+		return "", fmt.Errorf("reading the answer from %s: %w", where, err)
 	case len(line) > longestAnswer:
-		return "", usagef("tokenctl answer --help", "what is on standard input is no answer: it has more than %d bytes", longestAnswer)
+		return "", usagef("tokenctl answer --help", "what is on %s is no answer: it has more than %d bytes", where, longestAnswer)
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), nil
+	return line, nil
 }
 
 // ask shows what the provider wants, and has the person type the answer.
@@ -79,36 +83,60 @@ func (c *call) ask(name string) (string, error) {
 }
 
 // readHidden reads a line from the terminal without showing it. A signal that ends
-// us on the way finds the terminal as it was.
+// us on the way finds the terminal as it was. One that stops us leaves it to the
+// shell, which sets it as it likes; when we go on it is asked and hidden again.
 func readHidden(tty *os.File, prompt string) (string, error) {
 	fd := int(tty.Fd())
-	before, err := term.GetState(fd)
+	before, err := unix.IoctlGetTermios(fd, getTermios)
 	if err != nil {
 		return "", fmt.Errorf("asking the terminal how it is set: %w", err)
 	}
-	signals, done := make(chan os.Signal, 1), make(chan struct{})
-	defer close(done)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	defer signal.Stop(signals)
-	go func() {
-		select {
-		case s := <-signals:
-			_ = term.Restore(fd, before) // nobody is left to tell
-			if s == syscall.SIGQUIT {    // by which a Go program shows what it has in memory
-				os.Exit(128 + int(syscall.SIGQUIT))
+	hidden := *before
+	hidden.Lflag = hidden.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
+	hidden.Iflag |= unix.ICRNL
+	signals, done := make(chan os.Signal, 4), make(chan struct{})
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGCONT)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			select {
+			case s := <-signals:
+				if s != syscall.SIGCONT {
+					_ = unix.IoctlSetTermios(fd, setTermios, before) // nobody is left to tell
+					die(s.(syscall.Signal))
+					return
+				}
+				_ = unix.IoctlSetTermios(fd, setTermios, &hidden) // else it shows what is typed
+				_, _ = io.WriteString(tty, prompt)
+			case <-done:
+				return
 			}
-			signal.Reset(s)
-			_ = syscall.Kill(os.Getpid(), s.(syscall.Signal)) // so that a shell sees what it was
-		case <-done:
 		}
+	})
+	defer func() {
+		signal.Stop(signals)
+		close(done)
+		watching.Wait()
+		// What was pasted behind the answer is not for the shell.
+		_ = unix.IoctlSetTermios(fd, setTermiosFlush, before)
 	}()
+	if err := unix.IoctlSetTermios(fd, setTermios, &hidden); err != nil {
+		return "", fmt.Errorf("hiding what is typed: %w", err)
+	}
 	if _, err := io.WriteString(tty, prompt); err != nil {
 		return "", fmt.Errorf("writing to the terminal: %w", err)
 	}
-	line, err := term.ReadPassword(fd)
+	line, err := readLine(tty, "the terminal")
 	fmt.Fprintln(tty) // that of the person was not shown either
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("reading the answer from the terminal: %w", err)
+	return line, err
+}
+
+// die ends us by the signal, so that a shell sees what it was; but not by SIGQUIT, by
+// which a Go program shows what it has in memory.
+func die(s syscall.Signal) {
+	if s != syscall.SIGQUIT {
+		signal.Reset(s)
+		_ = syscall.Kill(os.Getpid(), s)
 	}
-	return string(line), nil
+	os.Exit(128 + int(s)) // also where it was ignored from the start: the terminal shows what is typed by now
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -139,6 +141,8 @@ func become(argv, env []string) error {
 			if isFile(path) { // and not in a directory that is closed to us
 				failed = err // unless another directory has one that can be run
 			}
+		case errors.Is(err, syscall.E2BIG):
+			return tooBig(argv, env)
 		default:
 			return &notRun{exitNotRun, argv[0] + ": " + err.Error()}
 		}
@@ -150,6 +154,24 @@ func become(argv, env []string) error {
 		return &notRun{exitNotFound, argv[0] + ": " + failed.Error()}
 	}
 	return &notRun{exitNotFound, quoted(argv[0]) + ": command not found"}
+}
+
+// tooBig says what of the command line and the environment the kernel may not take:
+// all together, or one text of 128 KiB and more (execve(2)).
+func tooBig(argv, env []string) error {
+	all, longest := 0, ""
+	for _, text := range slices.Concat(argv, env) {
+		all += len(text) + 1
+		if len(text) > len(longest) {
+			longest = text
+		}
+	}
+	what := "an argument"
+	if name, _, ok := strings.Cut(longest, "="); ok && slices.Contains(env, longest) {
+		what = "the variable " + name // its value may be a token
+	}
+	return &notRun{exitNotRun, fmt.Sprintf("%s: %v: the arguments and the environment have %d bytes, %d of them in %s",
+		argv[0], syscall.E2BIG, all, len(longest), what)}
 }
 
 func isFile(path string) bool {

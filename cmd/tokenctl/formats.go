@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tokend-project/tokend/daemon/api"
 )
@@ -37,7 +38,24 @@ func findFormat(name string) (func(*call, *api.Token) error, error) {
 }
 
 func (c *call) printToken(t *api.Token) error {
+	if err := fitForLines(t); err != nil {
+		return err
+	}
 	c.out.WriteString(t.Token + "\n")
+	return nil
+}
+
+// control says of a character that it is none to print. A tab is harmless, and may be
+// in the value of a header (RFC 9110, section 5.5).
+func control(r rune) bool { return unicode.IsControl(r) && r != '\t' }
+
+// fitForLines refuses a token that would be more than one line to whoever reads it,
+// or drive the terminal that it is printed on.
+func fitForLines(t *api.Token) error {
+	if strings.ContainsFunc(t.Token, control) {
+		return api.Errorf(api.CodeInternal, "the token has a line break or another control character").
+			For(t.Name).WithHint("-o json prints it as JSON")
+	}
 	return nil
 }
 
@@ -54,8 +72,8 @@ func headers(t *api.Token) ([]string, error) {
 	}
 	var lines []string
 	for _, h := range t.Headers {
-		if strings.ContainsAny(h.Name+h.Value, "\r\n\x00") {
-			return nil, api.Errorf(api.CodeInternal, "the daemon's answer has a header with a line break").For(t.Name)
+		if strings.ContainsFunc(h.Name+h.Value, control) {
+			return nil, api.Errorf(api.CodeInternal, "the daemon's answer has a header with a line break or another control character").For(t.Name)
 		}
 		lines = append(lines, h.Name+": "+h.Value)
 	}
@@ -87,11 +105,10 @@ func (c *call) printEnv(t *api.Token) error {
 	if err != nil {
 		return err
 	}
-	value, err := environmental(t)
-	if err != nil {
+	if err := fitForLines(t); err != nil {
 		return err
 	}
-	c.out.WriteString(name + "=" + shellQuoted(value) + "\n")
+	c.out.WriteString(name + "=" + shellQuoted(t.Token) + "\n")
 	return nil
 }
 

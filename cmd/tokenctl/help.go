@@ -65,7 +65,7 @@ func quoted(name string) string { return strconv.Quote(name) }
 // didYouMean ends an error with the known word that is nearest to the given one, if
 // it is near enough to be meant.
 func didYouMean(word string, known []string, show func(string) string) string {
-	best, nearest := "", len(word)/3+2
+	best, nearest := "", max(1, len(word)/3)+1
 	for _, k := range known {
 		if d := distance(word, k); d < nearest && d < len(k) {
 			best, nearest = k, d

@@ -256,9 +256,13 @@ func (d *duration) pointer() *time.Duration {
 	return &d.d
 }
 
+// longestLine is in columns; what is longer says no more to anybody.
+const longestLine = 4 << 10
+
 // say writes a line to standard error. Where even that fails nobody is left to tell.
 func say(text string) {
-	fmt.Fprint(os.Stderr, "tokenctl: "+clean(text)+"\n")
+	most := min(len(text), 4*longestLine) // in bytes: there are characters that take no column
+	fmt.Fprint(os.Stderr, "tokenctl: "+cut(clean(text[:most]), longestLine)+"\n")
 }
 
 // report says what went wrong, and returns the exit code of it.

@@ -209,3 +209,32 @@ func TestClosedPipe(t *testing.T) {
 		t.Errorf("%v, stderr %q", err, stderr.String())
 	}
 }
+
+// Ctrl-C ends what waits, whatever it waits for, and a shell sees by what.
+func TestInterrupted(t *testing.T) {
+	d := question(t, map[string][2]string{
+		"GET /v1/tokens/broker":     {"silence", ""},
+		"GET /v1/watch?name=broker": {"lines", `{"name":"broker","state":"pending"}`},
+		"GET /v1/health":            {"200", "{}"},
+	})
+	for _, tt := range []struct{ args, until string }{
+		{"get broker", "GET /v1/tokens/broker\n"},
+		{"exec broker -- true", "GET /v1/tokens/broker\n"},
+		{"wait broker", "GET /v1/watch?name=broker\n"},
+		{"watch broker", "GET /v1/watch?name=broker\n"},
+	} {
+		os.Remove(d.log)
+		cmd := exec.Command("tokenctl", strings.Fields(tt.args)...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for asked := ""; !strings.HasSuffix(asked, tt.until); {
+			text, _ := os.ReadFile(d.log)
+			asked = string(text)
+		}
+		cmd.Process.Signal(syscall.SIGINT)
+		if cmd.Wait(); cmd.ProcessState.String() != "signal: interrupt" {
+			t.Errorf("%s: %s", tt.args, cmd.ProcessState)
+		}
+	}
+}

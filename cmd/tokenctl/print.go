@@ -26,7 +26,8 @@ func screenOf(file *os.File, getenv func(string) string) screen {
 	if err != nil {
 		return screen{}
 	}
-	return screen{columns, getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"}
+	kind := getenv("TERM")
+	return screen{columns, getenv("NO_COLOR") == "" && kind != "" && kind != "dumb"}
 }
 
 // colours of the states, as SGR parameters of ECMA-48.

@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tokend-project/tokend/daemon/api"
 )
@@ -185,11 +189,39 @@ func rank(code api.Code) int {
 }
 
 // watch prints every change until the daemon stops. A line that cannot be written
-// ends it too.
+// ends it too, and so does a reader who has gone: the next line may be hours away.
 func (c *call) watch() error {
 	ctx, cancel := c.endless()
 	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() {
+		if unread() {
+			stop(errUnread)
+		}
+	}()
 	var failed error
 	c.client.Raw = func(line []byte) { failed = writeOut(line) }
-	return c.client.Watch(ctx, c.names, func(api.Status) error { return failed })
+	err := c.client.Watch(ctx, c.names, func(api.Status) error { return failed })
+	if failed == nil && errors.Is(context.Cause(ctx), errUnread) {
+		return errUnread
+	}
+	return err
+}
+
+// errUnread is what writing to standard output would say.
+var errUnread = fmt.Errorf("writing to standard output: %w", syscall.EPIPE)
+
+// unread returns once nobody reads standard output any more, as head(1) does after
+// its last line; false says that it cannot be known.
+func unread() bool {
+	out := []unix.PollFd{{Fd: int32(syscall.Stdout)}} // an end is told without being asked for, poll(2)
+	for {
+		switch n, err := unix.Poll(out, -1); {
+		case n > 0:
+			return out[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
+		case !errors.Is(err, syscall.EINTR):
+			return false
+		}
+	}
 }
