@@ -69,13 +69,30 @@ func demo(args []string, getenv func(string) string, stdout, stderr io.Writer) i
 	if len(args) > 0 {
 		return wrong(stderr, errors.New("demo takes no arguments"))
 	}
-	ctx, cancel := untilSignal(syscall.SIGHUP, syscall.SIGPIPE) // or its files would stay behind
+	outliveReaders()
+	ctx, cancel := untilSignal(syscall.SIGHUP) // or its files would stay behind
 	defer cancel()
-	if err := runDemo(ctx, getenv("DEMO_ONCE") != "", stdout); err != nil {
+	if err := runDemo(ctx, getenv("DEMO_ONCE") != "", &audience{stdout, cancel}); err != nil {
 		fmt.Fprintf(stderr, "tokend: demo: %v\n", err)
 		return exitFailure
 	}
 	return 0
+}
+
+// audience is who reads what the demo prints. Once it has gone the demo is over;
+// SIGPIPE would not tell it from a caller of the socket who hangs up.
+type audience struct {
+	io.Writer
+	gone func()
+}
+
+// Write writes, and says if nobody reads any more.
+func (a *audience) Write(b []byte) (int, error) {
+	n, err := a.Writer.Write(b)
+	if err != nil {
+		a.gone()
+	}
+	return n, err
 }
 
 func runDemo(ctx context.Context, once bool, out io.Writer) (err error) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -30,7 +31,8 @@ func newLog(level, format string, getenv func(string) string, w io.Writer) (*slo
 		if !journal.Enabled() {
 			return nil, errors.New("no journal is here for log format journal: use auto, text or json")
 		}
-		return slog.New(&journalHandler{level: l, send: journal.Send}), nil
+		h := &journalHandler{level: l, send: journal.Send, stream: w, settled: new(atomic.Bool)}
+		return slog.New(h), nil
 	case "text":
 		return slog.New(tint.NewTextHandler(w, &tint.Options{
 			Level: l, TimeFormat: time.DateTime, NoColor: !isTerminal(w) || getenv("NO_COLOR") != "",
@@ -60,18 +62,27 @@ func isTerminal(w io.Writer) bool {
 
 // journalHandler writes records to the journal with a field of their own for each
 // attribute, TOKEND_ and its name, so that `journalctl TOKEND_CREDENTIAL=x` works.
+//
+// Until it is settled it writes to standard error instead, of which systemd knows whose
+// it is. Of a message with fields the journal finds out by the process, and what
+// `journalctl -u tokend` is asked for most are the words of one that ended at once.
 type journalHandler struct {
-	level slog.Level
-	attrs []slog.Attr
-	send  func(message string, priority journal.Priority, fields map[string]string) error
+	level   slog.Level
+	attrs   []slog.Attr
+	send    func(message string, priority journal.Priority, fields map[string]string) error
+	stream  io.Writer    // standard error; a line may begin with its priority (sd-daemon(3))
+	settled *atomic.Bool // shared with the handlers made from this one
 }
+
+// settle has records written with their fields from here on: tokend is here to stay.
+func (h *journalHandler) settle() { h.settled.Store(true) }
 
 // Enabled reports whether the level is logged.
 func (h *journalHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
 
 // Handle sends the record.
 func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
-	fields := map[string]string{}
+	fields := map[string]string{"SYSLOG_IDENTIFIER": "tokend"} // for journalctl -t, as the lines of stderr have it
 	text := r.Message
 	add := func(a slog.Attr) bool {
 		value := a.Value.Resolve().String()
@@ -83,12 +94,18 @@ func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
 		add(a)
 	}
 	r.Attrs(add)
-	return h.send(text, priority(r.Level), fields)
+	if h.settled.Load() {
+		return h.send(text, priority(r.Level), fields)
+	}
+	_, err := fmt.Fprintf(h.stream, "<%d>%s\n", priority(r.Level), strings.ReplaceAll(text, "\n", "; "))
+	return err
 }
 
 // WithAttrs returns a handler that adds the attributes to every record.
 func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &journalHandler{level: h.level, attrs: append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...), send: h.send}
+	with := *h
+	with.attrs = append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)
+	return &with
 }
 
 // WithGroup returns the handler itself: our attributes have no groups.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"regexp"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -94,10 +95,18 @@ func TestLogJournal(t *testing.T) {
 		fields   map[string]string
 	}
 	var got []entry
-	log := slog.New(&journalHandler{level: slog.LevelDebug, send: func(text string, p journal.Priority, fields map[string]string) error {
+	var early bytes.Buffer
+	h := &journalHandler{level: slog.LevelDebug, stream: &early, settled: new(atomic.Bool), send: func(text string, p journal.Priority, fields map[string]string) error {
 		got = append(got, entry{text, p, fields})
 		return nil
-	}})
+	}}
+	log := slog.New(h)
+	log.With("credential", "broker").Error("not yet", "err", "a\nb")
+	if want := "<3>not yet credential=broker err=a; b\n"; early.String() != want || len(got) > 0 {
+		t.Errorf("before it is settled: %q and %v, want %q", early.String(), got, want)
+	}
+	early.Reset()
+	h.settle()
 	broker := log.With("credential", "broker")
 	other := log.With("credential", "other")
 	broker.Debug("a")
@@ -116,9 +125,13 @@ func TestLogJournal(t *testing.T) {
 		t.Fatalf("%d entries, want %d", len(got), len(want))
 	}
 	for i, w := range want {
+		w.fields["SYSLOG_IDENTIFIER"] = "tokend"
 		if g := got[i]; g.text != w.text || g.priority != w.priority || !maps.Equal(g.fields, w.fields) {
 			t.Errorf("got %v, want %v", g, w)
 		}
+	}
+	if early.Len() > 0 {
+		t.Errorf("written to the stream: %q", early.String())
 	}
 	quiet := slog.New(&journalHandler{level: slog.LevelWarn, send: func(string, journal.Priority, map[string]string) error {
 		t.Error("a line below the level")

@@ -43,8 +43,9 @@ type counter interface {
 //
 //	api finam [secret…]            start; the secrets that it takes
 //	api noventiq [user=password…]
-//	api etna user=password [code=123456]
+//	api etna user=password [code=123456] [totp=KEY] [pin=1234]
 //	api finam ttl 2s               lifetime of tokens from now on
+//	api finam secrets SECRET…      take these instead from now on
 //	api finam fail N FAULT…        status=503 retry=7 html body=TEXT drop late hold; N -1: until heal
 //	api finam heal                 end what fails
 //	api finam release              answer the calls that are held
@@ -71,6 +72,8 @@ func (s *stage) command(ts *testscript.TestScript, args []string) {
 		ttl, err := time.ParseDuration(args[1])
 		ts.Check(err)
 		api.(*sandbox.Server[sandbox.Finam]).Set(func(k *sandbox.Finam) { k.TTL = ttl })
+	case "secrets":
+		api.(*sandbox.Server[sandbox.Finam]).Set(func(k *sandbox.Finam) { k.Secrets = args[1:] })
 	case "fail":
 		api.Fail(number(), s.fault(ts, name, args[2:]))
 	case "heal":
@@ -107,12 +110,19 @@ func (s *stage) open(ts *testscript.TestScript, name string, secrets []string) {
 		}
 		api = sandbox.New(sandbox.Noventiq{Users: users})
 	case "etna":
-		user, password, _ := strings.Cut(secrets[0], "=")
-		code, two := strings.CutPrefix(strings.Join(secrets[1:], ""), "code=")
-		api = sandbox.New(sandbox.Etna{
-			AppKeys: []string{"hush-key"},
-			Users:   map[string]sandbox.EtnaUser{user: {Password: password, TwoFactor: two, Code: code}},
-		})
+		name, password, _ := strings.Cut(secrets[0], "=")
+		user := sandbox.EtnaUser{Password: password}
+		for _, more := range secrets[1:] {
+			switch key, value, _ := strings.Cut(more, "="); key {
+			case "code":
+				user.TwoFactor, user.Code = true, value
+			case "totp":
+				user.TwoFactor, user.TOTP = true, value
+			case "pin":
+				user.Pin = value
+			}
+		}
+		api = sandbox.New(sandbox.Etna{AppKeys: []string{"hush-key"}, Users: map[string]sandbox.EtnaUser{name: user}})
 	default:
 		ts.Fatalf("no look-alike of %q", name)
 	}

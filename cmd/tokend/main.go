@@ -9,10 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"github.com/tokend-project/tokend/daemon"
@@ -25,31 +25,17 @@ const (
 	exitConfig  = 78 // EX_CONFIG of sysexits.h: systemd does not restart on it
 )
 
-const usage = `usage:
-  tokend [flags]              run the service in the foreground
-  tokend check [FILE]         check a credentials file; touches neither network nor store
-  tokend check --login NAME [FILE]
-                              also log in once, and say what came, never the token
-  tokend demo                 run the daemon against built-in look-alikes of real APIs
-  tokend version
-
-flags, and the environment variables that stand in for them:
-  --credentials FILE          TOKEND_CREDENTIALS     the credentials file
-  --socket PATH               TOKEND_SOCKET          where to answer; an inherited socket wins
-  --store FILE                TOKEND_STORE           where tokens are kept, sealed
-  --key-file FILE             TOKEND_KEY_FILE        key of the store, 32 bytes or more
-  --log-level LEVEL           TOKEND_LOG_LEVEL       debug, info, warn or error
-  --log-format FORMAT         TOKEND_LOG_FORMAT      auto, journal, text or json
-  --metrics-listen ADDRESS    TOKEND_METRICS_LISTEN  serve /metrics on TCP, to anybody
-
-signals: TERM and INT stop, a second one at once; HUP reads the credentials file again
-exit: 0 stopped, 1 failed, 2 wrong usage, 78 bad credentials file
-`
-
 // version is set by the linker; without, the module's own version is shown.
 var version string
 
-func main() { os.Exit(run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr)) }
+func main() {
+	if err := shield(); err != nil { // a second line of defence: no reason not to serve
+		fmt.Fprintf(os.Stderr, "tokend: warning: %v\n", err)
+	}
+	// net/http writes there what a server sends unasked, which may be a token.
+	log.SetOutput(io.Discard)
+	os.Exit(run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
 
 // run is main with its surroundings given; it returns the exit code.
 func run(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
@@ -67,7 +53,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	case "version":
 		return show(stdout, stderr, "tokend "+buildVersion()+"\n")
 	case "help":
-		return show(stdout, stderr, usage)
+		return show(stdout, stderr, usage())
 	}
 	return wrong(stderr, fmt.Errorf("unknown command %q", verb))
 }
@@ -86,64 +72,18 @@ func wrong(stderr io.Writer, err error) int {
 	return exitUsage
 }
 
-// options are the flags, or the environment variables in their place.
-type options struct {
-	daemon.Config
-	level, format string
-}
-
-// parse reads the flags; help is true if it was asked for.
-func parse(args []string, getenv func(string) string) (o options, help bool, err error) {
-	o.Paths = daemon.DefaultPaths(os.Geteuid(), getenv)
-	o.Service = daemon.Service(os.Geteuid(), getenv)
-	o.KeyName = "tokend.key"
-	o.level, o.format = "info", "auto"
-	flags := flag.NewFlagSet("tokend", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	value := func(to *string, name, variable string) {
-		if v := getenv(variable); v != "" {
-			*to = v
-		}
-		flags.StringVar(to, name, *to, "")
-	}
-	if getenv("TOKEND_KEY_FILE") != "" {
-		o.KeyName = "TOKEND_KEY_FILE"
-	}
-	value(&o.Credentials, "credentials", "TOKEND_CREDENTIALS")
-	value(&o.Socket, "socket", "TOKEND_SOCKET")
-	value(&o.Store, "store", "TOKEND_STORE")
-	value(&o.KeyFile, "key-file", "TOKEND_KEY_FILE")
-	value(&o.level, "log-level", "TOKEND_LOG_LEVEL")
-	value(&o.format, "log-format", "TOKEND_LOG_FORMAT")
-	value(&o.MetricsListen, "metrics-listen", "TOKEND_METRICS_LISTEN")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return o, true, nil
-	case err != nil:
-		return o, false, err
-	case flags.NArg() > 0:
-		return o, false, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	flags.Visit(func(f *flag.Flag) {
-		if f.Name == "key-file" {
-			o.KeyName = "--key-file"
-		}
-	})
-	o.Socket = strings.TrimPrefix(o.Socket, "unix://") // as clients may have it
-	return o, false, nil
-}
-
 // serve runs the daemon until a signal ends it; a second signal ends it at once.
 func serve(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	// As early as can be: a SIGHUP that nobody waits for would be the end.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
+	outliveReaders()
 	o, help, err := parse(args, getenv)
 	switch {
 	case err != nil:
 		return wrong(stderr, err)
 	case help:
-		return show(stdout, stderr, usage)
+		return show(stdout, stderr, usage())
 	}
 	log, err := newLog(o.level, o.format, getenv, stderr)
 	if err != nil {
@@ -152,6 +92,9 @@ func serve(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	ctx, stop := untilSignal()
 	defer stop()
 	o.Hangup, o.Version, o.Log = hangup, buildVersion(), log
+	if h, ok := log.Handler().(*journalHandler); ok {
+		o.Ready = h.settle
+	}
 	if err := daemon.Run(ctx, o.Config); err != nil {
 		if _, bad := errors.AsType[*daemon.InvalidError](err); bad {
 			log.Error("not started: mend the credentials file; `tokend check` shows every problem")
@@ -175,12 +118,13 @@ func check(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		return show(stdout, stderr, usage)
+		return show(stdout, stderr, usage())
 	case err != nil:
 		return wrong(stderr, err)
 	case flags.NArg() > 1:
 		return wrong(stderr, errors.New("check takes one FILE"))
 	case flags.NArg() == 1:
+		o.Service = o.Service || flags.Arg(0) != o.Credentials // it may be a service's
 		o.Credentials = flags.Arg(0)
 	}
 	if o.Credentials == "" {
@@ -188,16 +132,16 @@ func check(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	text, code := checkFile(ctx, o.Credentials)
+	text, code := checkFile(ctx, o.Config)
 	if shown := show(stdout, stderr, text); shown != 0 || code != 0 || *login == "" {
 		return max(shown, code)
 	}
-	return tryLogin(ctx, o.Credentials, *login, stdout, stderr)
+	return tryLogin(ctx, o.Config, *login, stdout, stderr)
 }
 
 // checkFile returns what there is to say about the file, and the exit code.
-func checkFile(ctx context.Context, path string) (text string, code int) {
-	problems, warnings := daemon.Check(ctx, path)
+func checkFile(ctx context.Context, cfg daemon.Config) (text string, code int) {
+	problems, warnings := daemon.Check(ctx, cfg)
 	for _, w := range warnings {
 		text += "warning: " + w.String() + "\n"
 	}
@@ -206,14 +150,14 @@ func checkFile(ctx context.Context, path string) (text string, code int) {
 		code = exitConfig
 	}
 	if code == 0 {
-		text += path + ": in order\n"
+		text += cfg.Credentials + ": in order\n"
 	}
 	return text, code
 }
 
 // tryLogin logs in once and says what came; the exit code is tokenctl's for it.
-func tryLogin(ctx context.Context, path, name string, stdout, stderr io.Writer) int {
-	s, problem := daemon.CheckLogin(ctx, path, name)
+func tryLogin(ctx context.Context, cfg daemon.Config, name string, stdout, stderr io.Writer) int {
+	s, problem := daemon.CheckLogin(ctx, cfg, name)
 	if problem == nil {
 		return show(stdout, stderr, fmt.Sprintf("%s: logged in: a token with the fingerprint %s, which lives %s\n",
 			name, s.Fingerprint, s.ExpiresAt.Sub(s.IssuedAt)))

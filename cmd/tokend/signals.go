@@ -32,3 +32,9 @@ func untilSignal(others ...os.Signal) (context.Context, context.CancelFunc) {
 	}()
 	return ctx, cancel
 }
+
+// outliveReaders has tokend go on when whoever reads what it writes has gone, as a
+// log's collector does that is restarted: else SIGPIPE ends a Go program that writes
+// to standard output or error, even where systemd has it ignored. The write fails all
+// the same. Programs that tokend starts would inherit a signal.Ignore.
+func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
