@@ -42,6 +42,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		demand: keeper.Demand{MinTTL: -1, Wait: defaultWait},
 	}
 	c.conn.called = true
+	c.conn.heard.Do(func() { close(c.conn.asked) })
 	defer c.survive()
 	if len(r.TransferEncoding) > 0 { // by then net/http has dropped a length beside it
 		w.Header()["Connection"] = closes
