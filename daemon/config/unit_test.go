@@ -1,7 +1,11 @@
 package config
 
 import (
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/tokend-project/tokend/daemon/access"
@@ -43,5 +47,33 @@ func TestLoad_unitsOfUser(t *testing.T) {
 	}
 	if problems, _ := Check(t.Context(), Options{Path: path, Service: true}); len(problems) != 0 {
 		t.Errorf("a check for a service: %v", problems)
+	}
+}
+
+// TestLoad_unmapped reads a file in a user namespace such as PrivateUsers=identity makes.
+func TestLoad_unmapped(t *testing.T) {
+	const child = "TOKEND_TEST_UNMAPPED"
+	if path := os.Getenv(child); path != "" {
+		f, err := NewLoader(Options{Path: path, Service: true}).Load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range f.Warnings {
+			t.Log("WARNED", w.Line, w.Column, w.Key, w.Detail)
+		}
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED, NOT TESTED: needs root to make a user namespace of 65536 numbers")
+	}
+	path := filepath.Join(dir(t), "credentials.toml")
+	write(t, path, "[defaults]\nallow = [\"user:65535\", \"group:65536\"]\n[credentials]\n")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestLoad_unmapped$", "-test.v")
+	cmd.Env = append(os.Environ(), child+"="+path)
+	same := []syscall.SysProcIDMap{{Size: 65536}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: same, GidMappings: same}
+	out, err := cmd.CombinedOutput()
+	if err != nil || strings.Count(string(out), "WARNED") != 1 || !strings.Contains(string(out), "WARNED 2 24 defaults.allow group:65536 fits nobody: ") {
+		t.Errorf("%v:\n%s", err, out)
 	}
 }
