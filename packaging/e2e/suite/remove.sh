@@ -11,6 +11,7 @@ is 'no process is left' '' "$(pgrep -x tokend)"
 check 'the credentials file stays' test -s "$FILE"
 check 'and the tokens' test -s /var/lib/tokend/tokens.db
 need systemctl daemon-reload
+is 'no unit is left, nor a drop-in' '' "$(find /usr/lib/systemd /usr/lib/tokend -name '*tokend*' 2>/dev/null)"
 is 'systemd knows no such unit' not-found "$(show LoadState)"
 check 'the system is well' systemctl is-system-running
 
