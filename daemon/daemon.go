@@ -147,11 +147,29 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, file *config.Fi
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.keeper.Run(ctx) })
-	if file != nil {
-		if _, err := d.apply(ctx, file); err != nil {
-			return errors.Join(err, g.Wait(), closed(listener))
-		}
+	var unused error
+	if d.starts(ctx, file) {
+		d.serve(ctx, g, listener)
+	} else {
+		unused = closed(listener)
 	}
+	err := g.Wait()
+	endStore()
+	return errors.Join(err, unused, <-stored)
+}
+
+// starts puts the file in force, if there is one; false says that we were stopped
+// before the start was over.
+func (d *daemon) starts(ctx context.Context, file *config.File) bool {
+	if file == nil {
+		return true
+	}
+	_, err := d.apply(ctx, file)
+	return err == nil // the keeper takes everything for as long as it runs
+}
+
+// serve has everything running that the keeper does not need.
+func (d *daemon) serve(ctx context.Context, g *errgroup.Group, listener net.Listener) {
 	s := server.New(server.Config{
 		Keeper: d.keeper, Daemon: d.rules, Reload: d.reload, Health: d.health,
 		Metrics: d.metrics.handler(), Count: d.metrics.called, Ready: d.ready, Log: d.log, Grace: grace,
@@ -164,10 +182,6 @@ func (d *daemon) run(ctx context.Context, listener net.Listener, file *config.Fi
 	g.Go(func() error { d.hangups(ctx); return nil })
 	g.Go(func() error { d.watchdog(ctx); return nil })
 	g.Go(func() error { d.report(ctx, listener.Addr().String()); return nil })
-
-	err := g.Wait()
-	endStore()
-	return errors.Join(err, <-stored)
 }
 
 // serveMetrics serves /metrics on TCP, where callers have no identity.

@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -214,7 +216,27 @@ func TestStopDuringTheStart(t *testing.T) {
 	if err := Run(ctx, h.cfg); err != nil {
 		t.Errorf("stopped with %v", err)
 	}
+	for range 10 { // the keeper may still take the file, or not
+		ctx, cancel := context.WithCancel(t.Context())
+		h.cfg.Log = slog.New(slog.NewTextHandler(writer(func(line []byte) (int, error) {
+			if bytes.Contains(line, []byte("new token store")) {
+				cancel()
+			}
+			return len(line), nil
+		}), nil))
+		err := Run(ctx, h.cfg)
+		if ctx.Err() == nil || err != nil {
+			t.Errorf("stopped with the store open: %v, %v", ctx.Err(), err)
+		}
+		cancel()
+		check(t, os.RemoveAll(filepath.Dir(h.cfg.Store)))
+	}
 }
+
+// writer is a func as an io.Writer.
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
 
 func TestWhatIsAtTheSocketsPlace(t *testing.T) {
 	t.Run("a stale socket", func(t *testing.T) {

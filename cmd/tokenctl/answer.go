@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -95,7 +96,11 @@ func readHidden(tty *os.File, prompt string) (string, error) {
 	hidden.Lflag = hidden.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
 	hidden.Iflag |= unix.ICRNL
 	signals, done := make(chan os.Signal, 4), make(chan struct{})
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGCONT)
+	// One that is ignored from the start, as after nohup(1), would be so again when we
+	// are to end by it, on a terminal that shows what is typed by then.
+	signal.Notify(signals, slices.DeleteFunc([]os.Signal{
+		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGCONT,
+	}, signal.Ignored)...)
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		for {
@@ -131,12 +136,11 @@ func readHidden(tty *os.File, prompt string) (string, error) {
 	return line, err
 }
 
-// die ends us by the signal, so that a shell sees what it was; but not by SIGQUIT, by
-// which a Go program shows what it has in memory.
+// die ends us by the signal, so that a shell sees what it was.
 func die(s syscall.Signal) {
-	if s != syscall.SIGQUIT {
-		signal.Reset(s)
-		_ = syscall.Kill(os.Getpid(), s)
+	if s == syscall.SIGQUIT { // by which a Go program shows what it has in memory
+		os.Exit(128 + int(s))
 	}
-	os.Exit(128 + int(s)) // also where it was ignored from the start: the terminal shows what is typed by now
+	signal.Reset(s)
+	_ = syscall.Kill(os.Getpid(), s)
 }

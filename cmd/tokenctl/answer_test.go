@@ -81,10 +81,12 @@ func (d *scripted) sent() string {
 
 const prompt = "broker: Your[2J code (1h29m left): "
 
-// asked starts the verb on the terminal, and returns when the person is asked.
-func asked(t *testing.T, person, program *os.File) *exec.Cmd {
+// asked starts the verb on the terminal, behind the words of prefix if there are any,
+// and returns when the person is asked.
+func asked(t *testing.T, person, program *os.File, prefix ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("tokenctl", "answer", "broker")
+	argv := append(prefix, "tokenctl", "answer", "broker")
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin = program
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
@@ -161,6 +163,28 @@ func TestAnswerOnTerminal(t *testing.T) {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
 		})
+	}
+}
+
+// A signal that is ignored from the start, as after nohup(1), stays so.
+func TestAnswerOnTerminal_nohup(t *testing.T) {
+	d := question(t, nil)
+	person, program := terminal(t)
+	cmd := asked(t, person, program, "sh", "-c", `trap "" HUP; exec "$@"`, "sh")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ignored, _ := strings.Cut(string(status), "\nSigIgn:\t")
+	var mask uint64
+	if _, err := fmt.Sscanf(ignored, "%x", &mask); err != nil || mask&1 == 0 { // its first bit is for SIGHUP
+		t.Errorf("it would not ignore SIGHUP: %x, %v", mask, err)
+	}
+	cmd.Process.Signal(syscall.SIGHUP)
+	person.WriteString("123456\n")
+	cmd.Wait()
+	if got, sent := cmd.ProcessState.String(), d.sent(); got != "exit status 0" || !strings.Contains(sent, "123456") {
+		t.Errorf("%s, sent %q", got, sent)
 	}
 }
 

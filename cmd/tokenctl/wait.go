@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ func (c *call) waitFor() error {
 	if _, err := w.client.Health(c.ctx); err == nil {
 		answered = time.Now()
 	}
+	var last error // of the round before
 	for {
 		w.seen = map[string]api.Status{}
 		err := w.once(ctx)
@@ -51,6 +53,9 @@ func (c *call) waitFor() error {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
+			if known && e.Code == api.CodeUnreachable { // since we asked too late for an answer
+				err = cmp.Or(last, err)
+			}
 			return c.tooLate(&w, err)
 		case !known || !mayPass(e.Code):
 			return err
@@ -63,6 +68,7 @@ func (c *call) waitFor() error {
 		case <-ctx.Done():
 			return c.tooLate(&w, err)
 		case <-time.After(retryEvery):
+			last = err
 		}
 	}
 }

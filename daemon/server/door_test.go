@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -295,5 +296,22 @@ func TestListener(t *testing.T) {
 	l.Close()
 	if err := s.Run(t.Context(), l); !errors.Is(err, net.ErrClosed) || !strings.HasPrefix(err.Error(), "accepting connections on ") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A call ends the time in which its connection is new: else each stop with a call in
+// flight would take that time, and leave open what is between two calls.
+func TestNewcomer(t *testing.T) {
+	f := start(t, nil)
+	c := &conn{asked: make(chan struct{})}
+	if !c.newcomer() {
+		t.Fatal("a connection on which nothing was asked is no newcomer")
+	}
+	for range 2 {
+		r := httptest.NewRequest("GET", "/v1/health", nil)
+		f.serve(httptest.NewRecorder(), r.WithContext(context.WithValue(r.Context(), connKey{}, c)))
+		if c.newcomer() {
+			t.Error("it is one after a call")
+		}
 	}
 }
