@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -146,7 +147,7 @@ type answer struct {
 // post makes one exchange within the credential's timeout, body included. Every
 // error is an *Error: there was no answer, or not all of it.
 func (c *caller) post(ctx context.Context, r request) (*answer, error) {
-	x := exchange{caller: c, outer: ctx, mask: newMask(append(hiding(ctx), r.hide...)...)}
+	x := exchange{caller: c, outer: ctx, mask: newMask(slices.Concat(hiding(ctx), r.hide)...)}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	req, err := c.build(x.trace(ctx), r)

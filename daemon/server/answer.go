@@ -96,6 +96,7 @@ func (c *call) survive() {
 		panic(http.ErrAbortHandler) // an answer that may be half sent must not look whole
 	}
 	clear(c.w.Header())
+	c.w.Header()["Connection"] = closes // who knows what is left of the request
 	c.fail(api.Errorf(api.CodeInternal, "a fault of tokend's own; its log says which"))
 }
 

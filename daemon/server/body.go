@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/tokend-project/tokend/daemon/api"
@@ -38,13 +39,17 @@ func (c *call) read() ([]byte, *api.Error) {
 	if c.r.ContentLength > maxBody {
 		return nil, tooLong
 	}
+	cut := c.conn.cutAtTheEnd()
 	text, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	stopping := cut(err == nil)
 	switch {
 	case err == nil:
 		c.bodyRead = true
 		return text, nil
 	case isA[*http.MaxBytesError](err):
 		return nil, tooLong
+	case errors.Is(err, os.ErrDeadlineExceeded) && stopping:
+		return nil, api.Errorf(api.CodePending, "tokend is stopping").After(time.Second)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, api.Errorf(api.CodeUsage, "the body did not come whole within %v", c.server.limits.read)
 	case errors.Is(err, io.ErrUnexpectedEOF):

@@ -256,6 +256,20 @@ func TestRun_newcomer(t *testing.T) {
 	}
 }
 
+// TestRun_halfBody asserts that who does not finish its request holds up no stop.
+func TestRun_halfBody(t *testing.T) {
+	f := start(t, func(s *Server) { s.limits.read, s.Grace = time.Hour, time.Hour })
+	c := f.dial(t, 1001)
+	io.WriteString(c, "POST /v1/credentials/finam/renew HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+	if err := f.stop(); err != nil {
+		t.Error(err)
+	}
+	got, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 503 ") || !strings.Contains(string(got), `"detail":"tokend is stopping"`) {
+		t.Errorf("%v: %s", err, got)
+	}
+}
+
 // TestRun_grace asserts that a call in flight may finish after the end of ctx.
 func TestRun_grace(t *testing.T) {
 	in, out := make(chan struct{}), make(chan struct{})

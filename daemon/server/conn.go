@@ -24,6 +24,31 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// cutAtTheEnd has reading end a moment after the server began to stop: half a body is
+// to hold up nobody's restart. The func that it returns ends that, is told whether all
+// was read, and says whether the server stops.
+func (c *conn) cutAtTheEnd() (done func(whole bool) (stopping bool)) {
+	read, ended := make(chan struct{}), make(chan bool, 1)
+	go func() {
+		select {
+		case <-read:
+			ended <- false
+		case <-c.stopping:
+			_ = c.SetReadDeadline(time.Now().Add(lastWords)) // closed: then reading has ended
+			<-read
+			ended <- true
+		}
+	}()
+	return func(whole bool) bool {
+		close(read)
+		stopping := <-ended
+		if stopping && whole {
+			_ = c.SetReadDeadline(time.Time{}) // net/http has begun to look for the caller's end
+		}
+		return stopping
+	}
+}
+
 // untilGone returns io.EOF when the caller has closed both directions, or the error
 // of the deadline by which net/http ends a read.
 func (c *conn) untilGone() error {

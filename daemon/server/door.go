@@ -52,7 +52,10 @@ func openFiles() int {
 const (
 	// mostFarewells is how many refused connections are seen off properly at a time.
 	mostFarewells = 64
-	farewell      = time.Second // also for what is asked on a new connection at the end
+	farewell      = time.Second
+	// lastWords is how long, at the end, a request may be on its way: a first one on a
+	// new connection, and the rest of one that has begun.
+	lastWords = time.Second
 	// busyEvery is how often at most the log says that connections are refused.
 	busyEvery = 10 * time.Second
 )
@@ -294,7 +297,7 @@ func (c *conn) newcomer() bool {
 // awaitNewcomers returns when something was asked on every connection, or when that
 // takes longer than a request may be on its way.
 func (d *door) awaitNewcomers() {
-	over := time.NewTimer(farewell)
+	over := time.NewTimer(lastWords)
 	defer over.Stop()
 	d.mu.Lock()
 	var waiting []*conn
