@@ -208,6 +208,7 @@ func TestRestartWithSecretsToCome(t *testing.T) {
 	vaultTest(t, "no secrets, and a complaint", func(t *testing.T, r *rig, v *vault) {
 		v.gives("", "", errVault)
 		stored(r, v, v.empty("t", "id"))
+		v.slows(0)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		time.Sleep(time.Until(r.Cell("a").view.Load().next) - time.Millisecond)

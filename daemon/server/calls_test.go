@@ -261,6 +261,7 @@ func TestRun_halfBody(t *testing.T) {
 	f := start(t, func(s *Server) { s.limits.read, s.Grace = time.Hour, time.Hour })
 	c := f.dial(t, 1001)
 	io.WriteString(c, "POST /v1/credentials/finam/renew HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+	f.do(t, 1001, "GET", "/v1/health", "") // accepted after it
 	if err := f.stop(); err != nil {
 		t.Error(err)
 	}
