@@ -20,8 +20,8 @@ const (
 	// systemd's manager.c) beyond which systemd drops it whole, a READY=1 in it too.
 	longestStatus = 1000
 
-	// extendEvery is how often systemd is asked for more time while a file is read:
-	// programs that give secrets take up to 10 s each, and there may be many.
+	// extendEvery is how often systemd is asked for more time while a file is read: a
+	// directory service may be slow to say who somebody is, and a network disk to answer.
 	extendEvery = 10 * time.Second
 	// mostExtensions is where that ends: ten minutes are no reading any more.
 	mostExtensions = 60

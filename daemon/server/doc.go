@@ -29,8 +29,9 @@
 //
 // When Run's context ends, no connection is accepted any more, watches end, and so do
 // connections that are between two requests. Calls in flight have the grace. What was
-// accepted and has not asked yet has a second: a caller that connected just before a
-// restart is answered all the same.
+// accepted and has not asked yet, or not all of it, has a second: a caller that
+// connected just before a restart is answered all the same, and nobody can hold one up
+// with half a request.
 //
 // # Decisions about HTTP
 //
