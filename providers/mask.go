@@ -65,6 +65,11 @@ type mask struct {
 	sizes uint // a bit for each length of them
 }
 
+// Clean is what an error may show of a foreign text: at most 200 characters, none of
+// them a control character, nothing that looks like a token, and another text
+// altogether if it repeats one of the secrets in any of the usual encodings.
+func Clean(text string, secrets ...Secret) string { return newMask(secrets...).clean(text) }
+
 func newMask(secrets ...Secret) mask {
 	m := mask{runs: map[string]struct{}{}}
 	m.hide(secrets...)

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +24,6 @@ const (
 	commandsAtOnce = 8
 	commandTime    = 10 * time.Second
 	maxComplaint   = 4 << 10 // bytes of standard error that are looked at
-	maxSaid        = 200     // bytes of it that an error shows
 )
 
 // commandEnv is all of tokend's environment that a command gets.
@@ -210,25 +208,17 @@ func awaitExit(pid int) {
 }
 
 // said is the first line of a program's complaints, as the end of a message. What
-// the program printed is the secret, or part of it.
+// the program printed is the secret, or part of it: a complaint that repeats that is
+// not shown.
 func said(stderr, stdout []byte) string {
-	text := strings.ToValidUTF8(string(stderr), "?")
+	var secrets []providers.Secret
 	for line := range strings.Lines(string(stdout)) {
 		if line = strings.TrimSpace(line); len(line) >= 4 {
-			text = strings.ReplaceAll(text, line, standIn.String())
+			secrets = append(secrets, providers.NewSecret(line))
 		}
 	}
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(strings.Map(func(r rune) rune {
-			if unicode.IsPrint(r) {
-				return r
-			}
-			return ' '
-		}, line))
-		if len(line) > maxSaid {
-			line = strings.ToValidUTF8(line[:maxSaid], "") + "…"
-		}
-		if line != "" {
+	for line := range strings.Lines(strings.ToValidUTF8(string(stderr), "?")) {
+		if line = strings.TrimSpace(providers.Clean(line, secrets...)); line != "" {
 			return ": " + strconv.Quote(line)
 		}
 	}
