@@ -19,17 +19,16 @@ func (d *daemon) reload(ctx context.Context) (api.Reloaded, *api.Error) {
 	defer d.reloading.Unlock()
 	d.tellReloading()
 	defer d.tellReady()
-	stopping := api.Errorf(api.CodePending, "tokend is stopping").After(time.Second)
 	file, err := d.load(ctx)
 	switch {
 	case ctx.Err() != nil:
-		return api.Reloaded{}, stopping
+		return api.Reloaded{}, api.Stopping()
 	case err != nil:
 		return api.Reloaded{}, invalid(err, "the file on disk changes nothing")
 	}
 	change, err := d.apply(context.WithoutCancel(ctx), file) // though who asked may have gone
 	if err != nil {
-		return api.Reloaded{}, stopping
+		return api.Reloaded{}, api.Stopping()
 	}
 	return api.Reloaded(change), nil
 }

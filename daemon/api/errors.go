@@ -93,6 +93,9 @@ func Unknown(name string) *Error {
 		WithHint("`tokenctl list` shows those on which you have a right")
 }
 
+// Stopping is the error of what a daemon that is about to end does not begin any more.
+func Stopping() *Error { return Errorf(CodePending, "tokend is stopping").After(time.Second) }
+
 // Error is the detail; the title where there is none.
 func (e *Error) Error() string {
 	if e.Detail != "" {

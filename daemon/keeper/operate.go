@@ -135,7 +135,7 @@ func (k *Keeper) operate(ctx context.Context, name string, wait time.Duration, d
 	})
 	switch {
 	case err != nil:
-		return api.Status{}, stopping(name)
+		return api.Status{}, api.Stopping().For(name)
 	case problem != nil:
 		return api.Status{}, problem
 	case done:
@@ -159,10 +159,6 @@ func (c *Cell) result(ctx context.Context, before *view, limit time.Time) (api.S
 			return api.Status{}, c.problem(time.Now())
 		}
 	}
-}
-
-func stopping(name string) *api.Error {
-	return api.Errorf(api.CodePending, "tokend is stopping").For(name).After(time.Second)
 }
 
 // overdone says that readers have caused as many renewals as they may for now.
@@ -189,7 +185,7 @@ func (c *Cell) problem(now time.Time) *api.Error {
 	select {
 	case <-c.keeper.stopping:
 		if !v.trying {
-			return stopping(c.name)
+			return api.Stopping().For(c.name)
 		}
 	default:
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/tokend-project/tokend/daemon/api"
@@ -49,7 +48,7 @@ func (c *call) read() ([]byte, *api.Error) {
 	case isA[*http.MaxBytesError](err):
 		return nil, tooLong
 	case errors.Is(err, os.ErrDeadlineExceeded) && stopping:
-		return nil, api.Errorf(api.CodePending, "tokend is stopping").After(time.Second)
+		return nil, api.Stopping()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, api.Errorf(api.CodeUsage, "the body did not come whole within %v", c.server.limits.read)
 	case errors.Is(err, io.ErrUnexpectedEOF):
